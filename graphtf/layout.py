@@ -1,0 +1,119 @@
+"""How the registers of a batch of graphs lie in memory: a node list (sparse) or padded blocks (dense).
+
+Both layouts offer the same few products, so that a layer is written once. Registers have shape `[*, p, k]`: `p`
+registers of `k` columns, with `*` the nodes `[n]` of the node list or `[G, N]` of the padded blocks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphtf.incidence import Incidence
+
+
+class SparseLayout:
+    """Node list `[n, ...]`; a product with `L` costs two passes over the edges."""
+
+    def __init__(self, graph: Incidence) -> None:
+        self.graph = graph
+
+    def pack(self, x: Tensor) -> Tensor:
+        """`[n, ...]` node values to the layout's own shape."""
+        return x
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """The layout's own shape back to `[n, ...]` node values."""
+        return x
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """`L x` for `[*, f]`."""
+        return self.graph.laplacian @ x
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """`(query key^T) value`, graph by graph and without the `n x n` score: `[*, a], [*, a], [*, f] -> [*, f]`."""
+        if self.graph.num_graphs == 1:
+            return query @ (key.t() @ value)
+        outer = key.unsqueeze(2) * value.unsqueeze(1)  # [n, a, f]
+        moment = outer.new_zeros(self.graph.num_graphs, *outer.shape[1:]).index_add(0, self.graph.batch, outer)
+        return torch.einsum("na,naf->nf", query, moment[self.graph.batch])
+
+    def inner(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum of `x * y` over the nodes of every graph, spread back to its nodes: `[*, ...] -> [*, ...]`."""
+        product = x * y
+        total = product.new_zeros(self.graph.num_graphs, *product.shape[1:])
+        return total.index_add(0, self.graph.batch, product)[self.graph.batch]
+
+    def identity(self) -> Tensor:
+        """`Phi_0 = I` of every graph: `[n, k]` with `k` the size of the largest graph."""
+        local, size = local_index(self.graph)
+        return torch.nn.functional.one_hot(local, size).to(self.graph.dtype)
+
+
+class PaddedLayout:
+    """Blocks `[G, N, ...]` padded with zero rows, and one dense `N x N` Laplacian a graph."""
+
+    def __init__(self, graph: Incidence, laplacian: Tensor | None = None) -> None:
+        self.graph = graph
+        self.local, self.size = local_index(graph)
+        self.laplacian_blocks = self._dense() if laplacian is None else laplacian
+
+    def _dense(self) -> Tensor:
+        graph, local = self.graph, self.local
+        u, v, w, diagonal = graph._laplacian_entries()
+        block = graph.batch[u] * self.size * self.size
+        flat = torch.cat(
+            [
+                block + local[u] * self.size + local[v],
+                block + local[v] * self.size + local[u],
+                graph.batch * self.size * self.size + local * (self.size + 1),
+            ]
+        )
+        entries = diagonal.new_zeros(graph.num_graphs * self.size * self.size)
+        return entries.index_add(0, flat, torch.cat([-w, -w, diagonal])).view(graph.num_graphs, self.size, self.size)
+
+    def with_laplacian(self, laplacian: Tensor) -> PaddedLayout:
+        """The same blocks with another `[G, N, N]` matrix in place of `L`."""
+        new = object.__new__(PaddedLayout)
+        new.graph, new.local, new.size, new.laplacian_blocks = self.graph, self.local, self.size, laplacian
+        return new
+
+    def pack(self, x: Tensor) -> Tensor:
+        """`[n, ...]` node values to `[G, N, ...]`, zero rows behind the nodes of every graph."""
+        out = x.new_zeros(self.graph.num_graphs * self.size, *x.shape[1:])
+        out = out.index_copy(0, self.graph.batch * self.size + self.local, x)
+        return out.view(self.graph.num_graphs, self.size, *x.shape[1:])
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """`[G, N, ...]` blocks back to `[n, ...]` node values."""
+        return x.flatten(0, 1).index_select(0, self.graph.batch * self.size + self.local)
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """`L x` for `[G, N, f]`."""
+        return torch.bmm(self.laplacian_blocks, x)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """`(query key^T) value` of every graph: `[G, N, a], [G, N, a], [G, N, f] -> [G, N, f]`."""
+        return torch.bmm(query, torch.bmm(key.transpose(1, 2), value))
+
+    def inner(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum of `x * y` over the nodes of every graph, spread back to its nodes."""
+        return (x * y).sum(1, keepdim=True).expand_as(x)
+
+    def identity(self) -> Tensor:
+        """`Phi_0 = I` of every graph: `[G, N, N]`, zero in the padding."""
+        one = torch.ones(self.graph.num_nodes, dtype=self.graph.dtype, device=self.graph.device)
+        return torch.diag_embed(self.pack(one))
+
+
+Layout = SparseLayout | PaddedLayout
+
+
+def local_index(graph: Incidence) -> tuple[Tensor, int]:
+    """`[n]` position of every node inside its graph, and the size of the largest graph."""
+    count = torch.bincount(graph.batch, minlength=graph.num_graphs)
+    start = count.cumsum(0) - count
+    order = torch.argsort(graph.batch, stable=True)
+    position = torch.empty_like(order)
+    position[order] = torch.arange(graph.num_nodes, device=graph.device)
+    return position - start[graph.batch], int(count.max()) if count.numel() else 0

@@ -1,0 +1,71 @@
+"""The linear transformers behind a positional encoding: at a construction, at random, or as in the paper's release."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphtf.attention import Norm, StructuredAttention
+from graphtf.constructions import electric_flow, random_walk, subspace_iteration
+from graphtf.nn.config import LinearTransformerPEConfig
+from graphtf.transformer import LinearTransformer
+
+
+def build_transformer(config: LinearTransformerPEConfig) -> LinearTransformer:
+    """The transformer that a configuration names, with its weights at the start.
+
+    Args:
+        config: the configuration; its seed decides random weights.
+
+    Returns:
+        A transformer whose first register takes the initial state of the encoding.
+
+    Example:
+        >>> build_transformer(LinearTransformerPEConfig(k=3)).num_layers
+        3
+    """
+    depth = config.num_layers or 1
+    delta = 0.5 if config.normalization == "sym" else 1.0  # 1 / the largest possible eigenvalue
+    slots = config.init == "slots"
+    if config.start == "electric":
+        transformer = electric_flow(depth, delta, dtype=torch.float32)
+    elif config.start == "eigenvectors":
+        transformer = subspace_iteration(depth, 1 / delta, orthonormalize=slots, dtype=torch.float32)
+    elif config.start == "random-walk":
+        transformer = random_walk(depth, dtype=torch.float32)
+    else:
+        transformer = _random(config, release=config.start == "release")
+    transformer.loops = config.num_loops or 1
+    return transformer.requires_grad_()
+
+
+def _random(config: LinearTransformerPEConfig, release: bool) -> LinearTransformer:
+    """Random weights; `release` adds what the paper's module has: per-channel weights, unit columns, an update of B."""
+    generator = torch.Generator().manual_seed(config.seed)
+
+    def normal(*shape: int, std: float) -> Tensor:
+        return torch.randn(*shape, generator=generator) * std
+
+    layers = []
+    norm: Norm = "column" if config.init == "slots" else "none"
+    for _ in range(config.num_layers or 1):
+        if release:
+            c = config.channels or 1
+            layer = StructuredAttention(
+                laplacian=normal(1, std=0.5),
+                value=1 + normal(1, 1, 1, c, std=0.5),
+                skip=torch.ones(1, 1, c),  # Phi <- 2 Phi + S Phi V
+                score=normal(1, 1, 1, c, std=0.5),
+                norm=norm,
+                update=torch.stack([torch.ones(()), normal(std=0.5)]),  # B <- 2 B + S_B B
+                update_score=normal(1, 1, c, std=0.5),
+            )
+        else:
+            layer = StructuredAttention(
+                laplacian=1 + normal(1, std=0.3),
+                value=-1 + normal(1, 1, 1, 1, std=0.3),
+                skip=normal(1, 1, 1, std=0.1),
+                norm=norm,
+            )
+        layers.append(layer)
+    return LinearTransformer(layers, registers=("phi",), readout="phi")

@@ -1,0 +1,115 @@
+"""The transform that stores a positional encoding computed by a linear transformer."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch_geometric.data import Data
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+
+from graphtf.convert import from_data
+from graphtf.nn import LinearTransformerPE, LinearTransformerPEConfig
+from graphtf.transforms._register import unique_functional_name
+from graphtf.validate import check_positive_int
+
+
+@functional_transform(unique_functional_name("add_linear_transformer_pe"))
+class AddLinearTransformerPE(BaseTransform):
+    r"""Add a positional encoding by a linear transformer (functional name: :obj:`add_linear_transformer_pe`).
+
+    Runs the transformer of a :class:`graphtf.nn.LinearTransformerPE`, with weights set to an algorithm or trained,
+    on the
+    incidence matrix and stores its node encoding `[n, k]`. The result is deterministic, connected components do not see
+    each other, and `k >= n` is fine: eigenvectors that do not exist are zero.
+
+    Args:
+        config (LinearTransformerPEConfig or LinearTransformerPE, optional): the encoding, or a trained module whose
+            weights are used as they are (evaluation mode; the module is not changed). Default: made from `options`.
+        attr_name (str, optional): attribute that gets the node encoding; `None` appends it to `data.x`.
+        edge_attr_name (str, optional): attribute that gets the encoding `[E, k]` of the columns of `edge_index`.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        **options: options of the configuration, for example `k=8, init="basis", start="electric"`.
+
+    Raises:
+        TypeError: the graph is heterogeneous, or `config` is something else.
+        ValueError: an option does not exist, or the graph is directed or has a weight that is not finite and positive.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        >>> AddLinearTransformerPE(k=4)(path).linear_transformer_pe.round(decimals=4)
+        tensor([[0.0000, 0.5000, 0.0000, 0.5000],
+                [0.0000, 1.0000, 0.0000, 1.0000],
+                [0.0000, 0.5000, 0.0000, 0.5000]])
+
+    Reference: Cheng, Carin, Sra, "Graph Transformers Dream of Electric Flow", ICLR 2025.
+    """
+
+    def __init__(
+        self,
+        config: LinearTransformerPEConfig | LinearTransformerPE | None = None,
+        attr_name: str | None = "linear_transformer_pe",
+        edge_attr_name: str | None = None,
+        symmetrize: bool = False,
+        **options: Any,
+    ) -> None:
+        if isinstance(config, int):
+            check_positive_int("k", config)
+            raise TypeError(
+                f"the first argument is a config or a trained encoder; for {config} columns pass k={config}"
+            )
+        if isinstance(config, LinearTransformerPE):
+            if options:
+                raise ValueError(f"give either a trained encoder or options, but got an encoder and {sorted(options)}")
+            self._trained = True
+            self.encoder = LinearTransformerPE(config.config)
+            self.encoder.load_state_dict({name: value.detach().cpu() for name, value in config.state_dict().items()})
+        else:
+            self._trained = False
+            self.encoder = LinearTransformerPE(config, **options)
+        self.encoder.eval().requires_grad_(False)
+        for name, value in [("attr_name", attr_name), ("edge_attr_name", edge_attr_name)]:
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} must be a str or None, but got {value!r}")
+        self.attr_name, self.edge_attr_name, self.symmetrize = attr_name, edge_attr_name, symmetrize
+
+    @torch.no_grad()
+    def forward(self, data: Any) -> Data:
+        """Return `data` (PyG has made a shallow copy) with the encoding set."""
+        graph = from_data(data, symmetrize=self.symmetrize)
+        edge_index = data.edge_index if data.edge_index is not None else graph.index
+        encoder = self.encoder
+        if graph.device.type != "cpu":
+            encoder = LinearTransformerPE(encoder.config)
+            encoder.load_state_dict(self.encoder.state_dict())
+            encoder = encoder.eval().to(graph.device)
+        node, edge = encoder.encode(graph, edge_index)
+        if self.edge_attr_name is not None:
+            data[self.edge_attr_name] = edge
+        if self.attr_name is None:
+            x = data.get("x")
+            if x is None:
+                data.x = node
+            else:
+                x = x.view(-1, 1) if x.dim() == 1 else x
+                data.x = torch.cat([x, node.to(x.device, x.dtype)], dim=-1)
+        else:
+            data[self.attr_name] = node
+        return data
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.encoder.config.to_dict().items())
+        weights = ""
+        if self._trained:
+            digest = hashlib.sha256()
+            for name, value in sorted(self.encoder.state_dict().items()):
+                digest.update(name.encode() + value.contiguous().numpy().tobytes())
+            weights = f", weights={digest.hexdigest()[:16]!r}"
+        return (
+            f"{type(self).__name__}({options}{weights}, attr_name={self.attr_name!r}, "
+            f"edge_attr_name={self.edge_attr_name!r}, symmetrize={self.symmetrize})"
+        )
