@@ -1,0 +1,5 @@
+"""`python -m graphtf`."""
+
+from graphtf.cli import main
+
+raise SystemExit(main())

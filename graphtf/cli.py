@@ -1,0 +1,198 @@
+"""The command line: `graphtf train`, `compare`, `evaluate`, `predict`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphtf.train.config import TrainConfig
+
+PES = ("none", "laplacian", "random-walk", "linear-transformer")
+DATA_HELP = "embedded, zinc, or a directory with train/val[/test].csv[.gz] (columns smiles,y)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments; `None` means those of the process.
+
+    Returns:
+        The exit status: 0, 2 for wrong input, 130 after an interruption.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("graphtf: interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
+        print(f"graphtf: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from graphtf import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="graphtf", description="Linear transformers as positional encodings: train and use molecular models."
+    )
+    parser.add_argument("--version", action="version", version=f"graphtf {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="train|compare|evaluate|predict")
+
+    train = verbs.add_parser("train", help="train one model", description="Train one model; writes a run folder.")
+    train.add_argument("--config", metavar="FILE", help="config.yaml of a run; other options override it")
+    train.add_argument("--pe", choices=PES, help="positional encoding (linear-transformer)")
+    train.add_argument("--pe-dim", type=int, metavar="K", help="its columns (8 eigenvectors, 16 steps, 16 layers)")
+    train.add_argument("--seed", type=int, help="seed (0)")
+    train.add_argument("--out", metavar="DIR", help="run folder (runs/PE-seedSEED)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run folder")
+    _add_budget(train)
+    train.add_argument("--progress", choices=("auto", "bar", "lines", "none"), help="how to show progress (auto)")
+    train.set_defaults(run=_train)
+
+    compare = verbs.add_parser(
+        "compare",
+        help="train with several encodings at equal budget",
+        description="Train the same model with several encodings; the same call again goes on where it was stopped.",
+    )
+    compare.add_argument("--pe", choices=PES, nargs="+", default=list(PES), help="encodings (all)")
+    compare.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds (0)")
+    compare.add_argument("--out", metavar="DIR", default="runs/compare", help="folder of the runs (runs/compare)")
+    compare.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    _add_budget(compare)
+    compare.set_defaults(run=_compare)
+
+    evaluate = verbs.add_parser("evaluate", help="mean absolute error of a checkpoint")
+    evaluate.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
+    evaluate.add_argument("--data", default="embedded", help=f"{DATA_HELP} (embedded)")
+    evaluate.add_argument("--split", choices=("train", "val", "test"), default="val", help="split (val)")
+    evaluate.add_argument("--subset", type=int, metavar="N", help="only the first N molecules")
+    evaluate.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = verbs.add_parser("predict", help="predict for SMILES, as CSV")
+    predict.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
+    predict.add_argument("--input", default="-", metavar="FILE", help=".csv[.gz], or one SMILES a line; - is stdin (-)")
+    predict.add_argument("--smiles-column", default="smiles", metavar="NAME", help="column of a CSV (smiles)")
+    predict.add_argument("--output", default="-", metavar="FILE", help="CSV to write; - is stdout (-)")
+    predict.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="unreadable molecules (raise)")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    """Options that `train` and `compare` share; unset ones are left to :class:`graphtf.train.TrainConfig`."""
+    parser.add_argument("--data", help=f"{DATA_HELP} (embedded)")
+    numbers: list[tuple[str, type, str]] = [
+        ("epochs", int, "epochs (30)"),
+        ("batch-size", int, "molecules a batch (128)"),
+        ("layers", int, "layers (4)"),
+        ("channels", int, "width (64)"),
+        ("heads", int, "attention heads (8)"),
+        ("dropout", float, "dropout (0)"),
+        ("lr", float, "peak learning rate (0.002)"),
+        ("weight-decay", float, "weight decay (1e-5)"),
+        ("clip", float, "largest norm of the gradient (1)"),
+        ("patience", int, "stop after so many epochs without improvement; 0 never (0)"),
+        ("subset", int, "first N training molecules, N // 10 of the other splits (all)"),
+        ("devices", int, "devices, or CPU processes (1)"),
+        ("threads", int, "CPU threads of a run (1)"),
+        ("workers", int, "processes that collate batches (0)"),
+    ]
+    for name, kind, text in numbers:
+        parser.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
+    parser.add_argument("--norm", choices=("batch", "layer"), help="normalisation (batch)")
+    parser.add_argument("--readout", choices=("sum", "mean"), help="pooling of the nodes (sum)")
+    parser.add_argument("--accelerator", help="Lightning accelerator: auto, cpu, gpu ... (auto)")
+    parser.add_argument("--strategy", help="Lightning strategy: auto, ddp ... (auto)")
+    parser.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    from graphtf.train.config import TrainConfig
+
+    values = {f.name: getattr(arguments, f.name, None) for f in fields(TrainConfig)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from graphtf.train import TrainConfig, train
+
+    given = _given(arguments)
+    config: TrainConfig
+    if arguments.config is None:
+        config = TrainConfig(**given)
+        if "out" not in given:
+            config = replace(config, out=f"runs/{config.pe}-seed{config.seed}")
+    else:
+        if not Path(arguments.config).is_file():
+            raise ValueError(f"there is no configuration {arguments.config}; give the config.yaml of a run")
+        loaded = TrainConfig.load(arguments.config)
+        if given.get("pe", loaded.pe) != loaded.pe:
+            given.setdefault("pe_dim", None)
+        config = replace(loaded, **given)
+    metrics = train(config, arguments.resume)
+    if metrics:
+        print(json.dumps(metrics, indent=2))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from graphtf.train import TrainConfig, compare
+    from graphtf.train.compare import table
+
+    encodings, seeds = arguments.pe, arguments.seeds
+    arguments.pe = None
+    config = TrainConfig(**_given(arguments))
+    print(
+        f"graphtf: training with {', '.join(encodings)} for {config.epochs} epochs each, seed(s) "
+        f"{', '.join(map(str, seeds))}, {arguments.jobs} at a time, on {config.data} data; runs in {config.out}",
+        flush=True,
+    )
+    rows = compare(config, encodings, seeds, arguments.jobs)
+    print(f"\n{table(rows)}\n\nruns, comparison.json and comparison.png: {config.out}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from graphtf.train import evaluate
+
+    result = evaluate(arguments.checkpoint, arguments.data, arguments.split, arguments.root, arguments.subset)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print(f"{result['split']} MAE {result['mae']!r} over {result['num_graphs']} molecules")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from graphtf.train.files import write_atomically
+    from graphtf.train.predict import predict, read_molecules
+
+    smiles, places = read_molecules(arguments.input, arguments.smiles_column)
+    rows = predict(arguments.checkpoint, smiles, arguments.on_error, places)
+
+    def write(file: Any) -> None:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["smiles", "prediction"])
+        writer.writerows((name, "" if value is None else repr(value)) for name, value, _ in rows)
+
+    if arguments.output == "-":
+        write(sys.stdout)
+    else:
+
+        def write_file(path: Path) -> None:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                write(file)
+
+        write_atomically(arguments.output, write_file)
+    for place, (_, _, reason) in zip(places, rows, strict=True):
+        if reason:
+            print(f"graphtf: {place} skipped: {reason}", file=sys.stderr)

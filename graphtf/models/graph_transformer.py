@@ -1,0 +1,262 @@
+"""The sparse graph transformer of Dwivedi and Bresson, with a positional encoding plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import softmax
+
+from graphtf.validate import check_choice, check_positive_int
+
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+READOUTS = ("mean", "sum")
+
+
+class GraphTransformerLayer(nn.Module):
+    r"""Multi-head attention over the edges of a graph, with edge features, and a feed-forward network.
+
+    For a head of width :math:`d` and an edge from `j` to `i`
+
+    .. math::
+        w_{ij} = \frac{Q h_i \odot K h_j}{\sqrt d} \odot E e_{ij}, \qquad
+        \alpha_{ij} = \mathrm{softmax}_j\Bigl(\sum_c w_{ijc}\Bigr), \qquad
+        \hat h_i = O_h \sum_j \alpha_{ij} V h_j, \qquad \hat e_{ij} = O_e w_{ij},
+
+    each followed by a residual connection, a norm, and a two-layer network with the same around it.
+
+    Args:
+        channels: width of node and edge states.
+        heads: number of heads, a divisor of `channels`.
+        dropout: dropout probability, in [0, 1).
+        norm: `"batch"` or `"layer"`.
+        update_edges: `False` leaves the edge states as they are and has no parameters for them (the last layer).
+
+    Shapes:
+        h `[n, channels]`, e `[E, channels]`, edge_index `[2, E]` -> h, e.
+
+    Raises:
+        TypeError: a number has the wrong type.
+        ValueError: it is out of its range.
+
+    Example:
+        >>> import torch
+        >>> layer = GraphTransformerLayer(16, heads=4)
+        >>> h, e = layer(torch.randn(3, 16), torch.randn(4, 16), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
+        >>> h.shape, e.shape
+        (torch.Size([3, 16]), torch.Size([4, 16]))
+
+    Reference: Dwivedi, Bresson, "A Generalization of Transformer Networks to Graphs", 2020, section 2.3.
+    """
+
+    def __init__(
+        self, channels: int, heads: int = 8, dropout: float = 0.0, norm: str = "batch", update_edges: bool = True
+    ) -> None:
+        super().__init__()
+        check_positive_int("channels", channels)
+        check_positive_int("heads", heads)
+        if channels % heads:
+            raise ValueError(f"heads must divide channels, but got channels={channels} and heads={heads}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), but got {dropout}")
+        check_choice("norm", norm, tuple(NORMS))
+        self.heads, self.update_edges = heads, update_edges
+        # A bias in front of a norm or inside a softmax over neighbours has no effect, or almost none.
+        self.query, self.key, self.value, self.edge = (nn.Linear(channels, channels, bias=False) for _ in range(4))
+        self.node_block = _ResidualBlock(channels, dropout, norm)
+        self.edge_block = _ResidualBlock(channels, dropout, norm) if update_edges else None
+
+    def forward(self, h: Tensor, e: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the layer; `edge_index[0]` are the senders `j`, `edge_index[1]` the receivers `i`."""
+        n, width = h.shape
+        source, target = edge_index
+        q, k, v = self.query(h), self.key(h), self.value(h)
+        w = q.index_select(0, target) * k.index_select(0, source) * self.edge(e)  # [E, C]
+        w = w * (width // self.heads) ** -0.5
+        alpha = softmax(w.view(-1, self.heads, width // self.heads).sum(-1), target, num_nodes=n)  # [E, H]
+        message = v.index_select(0, source).view(-1, self.heads, width // self.heads) * alpha.unsqueeze(-1)
+        attended = torch.zeros_like(h).index_add(0, target, message.reshape(-1, width))  # [n, C]
+        h = self.node_block(h, attended)
+        return h, e if self.edge_block is None else self.edge_block(e, w)
+
+
+class _ResidualBlock(nn.Module):
+    """`x <- norm(x + O y)`, then `x <- norm(x + W2 relu(W1 x))`."""
+
+    def __init__(self, channels: int, dropout: float, norm: str) -> None:
+        super().__init__()
+        self.out = nn.Linear(channels, channels, bias=False)
+        self.norm1, self.norm2 = NORMS[norm](channels), NORMS[norm](channels)
+        self.hidden = nn.Linear(channels, 2 * channels)
+        self.back = nn.Linear(2 * channels, channels, bias=norm == "layer")
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if x.shape[0] == 0:  # a batch without edges, which BatchNorm refuses
+            return x
+        x = self.norm1(x + self.dropout(self.out(y)))
+        return self.norm2(x + self.dropout(self.back(self.hidden(x).relu())))
+
+
+class GraphTransformer(nn.Module):
+    r"""Graph transformer for regression of one or several numbers a graph, with any positional encoding.
+
+    Categorical node and edge features are embedded; the encoding's columns are normalised, mapped linearly and added
+    to the node states, and to the edge states if it encodes edges. Layers of :class:`GraphTransformerLayer` follow,
+    then the mean or sum over the nodes of every graph and a network of three layers.
+
+    Args:
+        channels: width; 64 by default, 128 in the paper.
+        num_layers: number of layers.
+        heads: attention heads, a divisor of `channels`.
+        node_types: number of values of the categorical node feature, or one number for every column of `data.x`.
+        edge_types: the same for `data.edge_attr`; 0 if the graphs have no edge features.
+        out_channels: numbers predicted for a graph.
+        encoding: a module with `node_channels`, `edge_channels` and
+            `forward(data, return_edge=True) -> (node, edge)`, such as :class:`graphtf.nn.LinearTransformerPE` (learned
+            along with the model) or :class:`StoredEncoding`; `None` for no encoding.
+        dropout: dropout probability, in [0, 1).
+        norm: `"batch"` or `"layer"`.
+        readout: `"mean"` or `"sum"`.
+
+    Shapes:
+        a `Data` or `Batch` of `G` graphs with `x` `[n]` or `[n, f]`, `edge_index` `[2, E]`, `edge_attr` `[E]` or
+        `[E, f']` -> `[G, out_channels]`.
+
+    Raises:
+        TypeError: an option has the wrong type.
+        ValueError: an option is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> from graphtf.nn import LinearTransformerPE
+        >>> molecule = Data(x=torch.tensor([[0], [0], [1]]), edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]),
+        ...                 edge_attr=torch.tensor([1, 1, 2, 2]))
+        >>> model = GraphTransformer(channels=16, heads=4, encoding=LinearTransformerPE(k=8)).eval()
+        >>> model(molecule).shape
+        torch.Size([1, 1])
+
+    Reference: Dwivedi, Bresson, "A Generalization of Transformer Networks to Graphs", 2020; the setting with a linear
+    transformer as encoding is that of Cheng, Carin, Sra, ICLR 2025, section 6.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        num_layers: int = 4,
+        heads: int = 8,
+        node_types: int | Sequence[int] = 28,
+        edge_types: int | Sequence[int] = 4,
+        out_channels: int = 1,
+        encoding: nn.Module | None = None,
+        dropout: float = 0.0,
+        norm: str = "batch",
+        readout: str = "sum",
+    ) -> None:
+        super().__init__()
+        check_positive_int("num_layers", num_layers)
+        check_positive_int("out_channels", out_channels)
+        self.readout = check_choice("readout", readout, READOUTS)
+        self.node_embedding = CategoricalEmbedding("x", node_types, channels)
+        self.edge_embedding = CategoricalEmbedding("edge_attr", edge_types, channels) if edge_types else None
+        self.edge_constant = None if edge_types else nn.Parameter(torch.ones(channels))
+        self.layers = nn.ModuleList(
+            GraphTransformerLayer(channels, heads, dropout, norm, update_edges=i < num_layers - 1)
+            for i in range(num_layers)
+        )
+        widths = [channels, max(channels // 2, 1), max(channels // 4, 1)]
+        self.head = nn.Sequential(
+            nn.Linear(widths[0], widths[1]), nn.ReLU(), nn.Linear(widths[1], widths[2]), nn.ReLU(),
+            nn.Linear(widths[2], out_channels),
+        )  # fmt: skip
+        # Last, so that models which differ in the encoding alone draw the same weights for everything above.
+        self.encoding = encoding
+        self.node_projection = self.edge_projection = None
+        if encoding is not None:
+            for name in ("node_channels", "edge_channels"):
+                if not isinstance(getattr(encoding, name, None), int):
+                    raise TypeError(f"the encoding {type(encoding).__name__} must have an int attribute {name}")
+            self.node_projection = _projection(int(encoding.node_channels), channels)  # type: ignore[arg-type]
+            if encoding.edge_channels:
+                self.edge_projection = _projection(int(encoding.edge_channels), channels)  # type: ignore[arg-type]
+
+    def forward(self, data: Any) -> Tensor:
+        """Predict for every graph of a `Data` or `Batch`: `[num_graphs, out_channels]`."""
+        h = self.node_embedding(data.x)
+        if self.edge_embedding is not None:
+            e = self.edge_embedding(data.edge_attr)
+        else:
+            e = h.new_zeros(data.edge_index.shape[1], h.shape[1]) + self.edge_constant
+        if self.encoding is not None and self.node_projection is not None:
+            node, edge = self.encoding(data, return_edge=True)
+            h = h + self.node_projection(node.to(h.dtype))
+            if self.edge_projection is not None and edge.shape[0]:
+                e = e + self.edge_projection(edge.to(e.dtype))
+        for layer in self.layers:
+            h, e = layer(h, e, data.edge_index)
+        batch = data.get("batch")
+        graphs = 1 if batch is None else data.num_graphs
+        batch = data.edge_index.new_zeros(h.shape[0]) if batch is None else batch
+        pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
+        if self.readout == "mean":
+            pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)
+        return self.head(pooled)
+
+
+def _projection(columns: int, channels: int) -> nn.Module:
+    # Columns of an encoding differ in scale by orders of magnitude: normalise before mapping.
+    return nn.Sequential(nn.BatchNorm1d(columns, affine=False), nn.Linear(columns, channels, bias=False))
+
+
+class CategoricalEmbedding(nn.Module):
+    """Sum of one embedding for every column of an integer feature matrix.
+
+    Args:
+        name: name of the feature, for messages.
+        num_types: number of values, or one number for every column.
+        channels: width.
+
+    Example:
+        >>> import torch
+        >>> CategoricalEmbedding("x", (28, 4), 16)(torch.tensor([[27, 3], [0, 0]])).shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(self, name: str, num_types: int | Sequence[int], channels: int) -> None:
+        super().__init__()
+        sizes = [num_types] if isinstance(num_types, int) else list(num_types)
+        if not sizes:
+            raise ValueError(f"the number of types of {name} must be an int or one for every column, but got none")
+        for size in sizes:
+            check_positive_int(f"the number of types of {name}", size)
+        self.name, self.sizes = name, tuple(sizes)
+        self.tables = nn.ModuleList(nn.Embedding(size, channels) for size in sizes)
+
+    def forward(self, feature: Tensor | None) -> Tensor:
+        """`[N]` or `[N, columns]` integers to `[N, channels]`.
+
+        Raises:
+            ValueError: the feature is missing, is no integer tensor, has another number of columns, or holds a value
+                that is not below the number of types.
+        """
+        if feature is None or feature.is_floating_point():
+            got = "nothing" if feature is None else str(feature.dtype)
+            raise ValueError(f"data.{self.name} must be categories (an integer tensor), but got {got}")
+        feature = feature.view(feature.shape[0], -1) if feature.numel() else feature.view(-1, len(self.sizes))
+        if feature.shape[1] != len(self.sizes):
+            raise ValueError(f"data.{self.name} must have {len(self.sizes)} column(s), but has {feature.shape[1]}")
+        columns = feature.long().unbind(1)
+        if not torch.compiler.is_compiling() and feature.device.type == "cpu":
+            for column, size in zip(columns, self.sizes, strict=True):
+                if column.numel() and not 0 <= int(column.min()) <= int(column.max()) < size:
+                    raise ValueError(
+                        f"data.{self.name} holds {int(column.min())} ... {int(column.max())}, but the model was made "
+                        f"for {size} types (0 ... {size - 1}); give the model the number of types of the data"
+                    )
+        out = self.tables[0](columns[0])
+        for table, column in zip(self.tables[1:], columns[1:], strict=True):
+            out = out + table(column)
+        return out

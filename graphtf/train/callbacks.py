@@ -1,0 +1,67 @@
+"""What happens around an epoch: seeds, history, a line of progress."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+
+class EpochSeed(pl.Callback):
+    """Seed torch's generators from the seed and the number of the epoch.
+
+    Dropout and random signs then depend on nothing that happened before, so that a run resumed after an epoch goes on
+    as it would have without the break.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed for this epoch and process."""
+        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1009 + trainer.global_rank)
+
+
+class History(pl.Callback):
+    """Record every epoch in the checkpoint itself, and print it as a line if asked.
+
+    Args:
+        lines: print one line an epoch.
+    """
+
+    def __init__(self, lines: bool = False) -> None:
+        self.lines = lines
+        self.epochs: list[dict[str, float]] = []
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it, after validation."""
+        metrics = trainer.callback_metrics
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "train_mae": float(metrics["train_mae"]),
+            "val_mae": float(metrics["val_mae"]),
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": time.perf_counter() - self._start,
+        }
+        self.epochs.append(row)
+        if self.lines and trainer.is_global_zero:
+            print(
+                f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  train MAE {row['train_mae']:.4f}  "
+                f"val MAE {row['val_mae']:.4f}  {row['seconds']:.1f} s",
+                flush=True,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.epochs = list(state_dict["epochs"])

@@ -1,0 +1,167 @@
+"""Several encodings on one backbone, at equal budget and initialisation."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from graphtf.train.config import ENCODINGS, TrainConfig
+from graphtf.train.data import available_splits, load_graphs
+from graphtf.train.files import write_atomically, write_json, write_yaml
+from graphtf.train.plots import plot_comparison
+from graphtf.validate import check_choice, check_positive_int
+
+
+def compare(
+    config: TrainConfig, encodings: Sequence[str] = tuple(ENCODINGS), seeds: Sequence[int] = (0,), jobs: int = 1
+) -> list[dict[str, Any]]:
+    """Train the same backbone with several encodings and seeds, and tabulate.
+
+    Every run has the same options, the same order of the molecules and, but for the encoding's own, the same weights at
+    the start. Runs are folders `out/<encoding>-seed<seed>`; finished ones are kept and interrupted ones resumed, so
+    that the same call goes on where it was stopped. `out` gets `comparison.json`, `comparison.md`, `comparison.png`.
+
+    Args:
+        config: the options common to all; `pe`, `pe_dim` and `seed` are set here.
+        encodings: names of encodings.
+        seeds: seeds.
+        jobs: runs at a time, each a process with `config.threads` threads.
+
+    Returns:
+        One row an encoding: `pe`, `num_parameters`, lists `val_mae`, `test_mae`, `seconds_per_epoch` over the seeds.
+
+    Raises:
+        ValueError: an option is wrong, or `out` holds runs with other options.
+        RuntimeError: a run failed; its folder has the log.
+    """
+    for pe in encodings:
+        check_choice("pe", pe, tuple(ENCODINGS))
+    if not encodings or not seeds:
+        raise ValueError(f"at least one encoding and one seed are needed, but got {list(encodings)} and {list(seeds)}")
+    check_positive_int("jobs", jobs)
+    available_splits(config.data)
+    out = Path(config.out)
+    configs = [
+        replace(config, pe=pe, pe_dim=None, seed=seed, out=str(out / f"{pe}-seed{seed}"), progress="lines")
+        for seed in seeds
+        for pe in encodings
+    ]
+    for one in configs:
+        path = Path(one.out) / "config.yaml"
+        if path.exists():
+            different = TrainConfig.load(path).differences(one)
+            if different:
+                raise ValueError(
+                    f"{one.out} holds a run with other options ({'; '.join(different)}); choose another --out"
+                )
+    for split in available_splits(config.data):  # once, before processes ask for the same cache
+        load_graphs(config.data, split, "none", 0, config.root)
+    _run_all(configs, jobs, hide=config.progress == "none")
+    rows = _collect(configs, encodings)
+    write_json(out / "comparison.json", {"config": config.to_dict(), "seeds": list(seeds), "rows": rows})
+    write_atomically(out / "comparison.md", lambda p: p.write_text(table(rows) + "\n", encoding="utf-8"))
+    histories = {
+        pe: [json.loads((Path(c.out) / "history.json").read_text()) for c in configs if c.pe == pe] for pe in encodings
+    }
+    plot_comparison(histories, out / "comparison.png", f"validation MAE, {config.data} data, {len(seeds)} seed(s)")
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows of :func:`compare` as a Markdown table, mean and standard deviation over the seeds.
+
+    Example:
+        >>> row = {"pe": "none", "num_parameters": 1000, "val_mae": [0.5, 0.7], "test_mae": [None, None],
+        ...        "seconds_per_epoch": [3.0, 4.0]}
+        >>> print(table([row]))
+        | encoding | parameters | validation MAE | test MAE | seconds per epoch |
+        |---|---|---|---|---|
+        | none | 1,000 | 0.600 ± 0.141 | - | 3.5 |
+    """
+    lines = ["| encoding | parameters | validation MAE | test MAE | seconds per epoch |", "|---|---|---|---|---|"]
+    for row in rows:
+        seconds = statistics.median(row["seconds_per_epoch"])
+        lines.append(
+            f"| {row['pe']} | {row['num_parameters']:,} | {_spread(row['val_mae'])} | {_spread(row['test_mae'])} "
+            f"| {seconds:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{statistics.mean(known):.3f}"
+    return f"{mean} ± {statistics.stdev(known):.3f}" if len(known) > 1 else mean
+
+
+def _collect(configs: list[TrainConfig], encodings: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for pe in encodings:
+        metrics = [json.loads((Path(c.out) / "metrics.json").read_text()) for c in configs if c.pe == pe]
+        row: dict[str, Any] = {"pe": pe, "num_parameters": metrics[0]["num_parameters"]}
+        rows.append(row | {key: [m[key] for m in metrics] for key in ("val_mae", "test_mae", "seconds_per_epoch")})
+    return rows
+
+
+def _run_all(configs: list[TrainConfig], jobs: int, hide: bool) -> None:
+    """Run every configuration in a process of its own, with a bar of epochs for each that is at work."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(_run_one, config, i, hide) for i, config in enumerate(configs)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+
+def _run_one(config: TrainConfig, number: int, hide: bool) -> None:
+    out = Path(config.out)
+    if (out / "metrics.json").exists():
+        return
+    resume = (out / "config.yaml").exists()
+    if not resume:
+        write_yaml(out / "config.yaml", config.to_dict())
+    command = [
+        sys.executable,
+        "-m",
+        "graphtf",
+        "train",
+        "--config",
+        str(out / "config.yaml"),
+        "--out",
+        str(out),
+        "--resume",
+    ]
+    name = f"{config.pe}, seed {config.seed}"
+    log_path = out / "log.txt"
+    with (
+        tqdm(total=config.epochs, desc=f"{name:<27}", unit="epoch", disable=hide, mininterval=0) as bar,
+        log_path.open("a", encoding="utf-8") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        try:
+            for line in process.stdout or []:
+                log.write(line)
+                if found := re.match(r"epoch (\d+)/.*val MAE ([\d.]+)", line):
+                    bar.update(int(found[1]) - bar.n)
+                    bar.set_postfix_str(f"val MAE {found[2]}")
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        last = log_path.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise RuntimeError(f"the run {out} failed: {' '.join(last)} (see {log_path})")

@@ -1,0 +1,128 @@
+"""The options of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from graphtf.validate import check_choice, check_positive_int
+
+ENCODINGS = {"none": 0, "laplacian": 8, "random-walk": 16, "linear-transformer": 16}
+"""The encodings and their default number of columns."""
+
+WHERE = ("out", "root", "accelerator", "devices", "strategy", "threads", "workers", "progress")
+"""Options that say where and how a run is computed, not what: they may change when it is resumed."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, and where; written to `config.yaml` of the run folder.
+
+    Args:
+        data: `"embedded"` (the molecules that come with graphtf), `"zinc"` (the official ZINC-12k), or a directory with
+            `train`, `val` and perhaps `test` as `.csv` or `.csv.gz`, columns `smiles` and `y`.
+        pe: positional encoding, one of `none`, `laplacian`, `random-walk`, `linear-transformer`.
+        pe_dim: its number of columns; `None` means 8 eigenvectors, 16 steps or 16 layers.
+        epochs, batch_size: budget.
+        layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.
+        lr, weight_decay, clip: AdamW under a one-cycle schedule whose peak is `lr`; `clip` bounds the gradient's norm.
+        patience: stop after so many epochs without a better validation MAE; 0 never stops early.
+        seed: of weights, order of the molecules, dropout and random signs.
+        subset: use the first `subset` training molecules and a tenth as many (at least one) of the other splits.
+        out: run folder.
+        root: folder of cached data sets; `None` means `graphtf` in the user's cache directory.
+        accelerator, devices, strategy: as in Lightning's `Trainer`, for example `"cpu"`, 2, `"ddp"`.
+        threads: CPU threads of torch. Tensors here are small: one is as fast as two, and leaves a core for another run.
+        workers: processes that collate batches.
+        progress: `"bar"`, `"lines"` (one an epoch), `"none"` or `"auto"` (a bar on a terminal).
+
+    Raises:
+        TypeError, ValueError: an option has the wrong type or is out of its range.
+
+    Example:
+        >>> TrainConfig(pe="laplacian").pe_dim
+        8
+    """
+
+    data: str = "embedded"
+    pe: str = "linear-transformer"
+    pe_dim: int | None = None
+    epochs: int = 30
+    batch_size: int = 128
+    layers: int = 4
+    channels: int = 64
+    heads: int = 8
+    dropout: float = 0.0
+    norm: str = "batch"
+    readout: str = "sum"
+    lr: float = 2e-3
+    weight_decay: float = 1e-5
+    clip: float = 1.0
+    patience: int = 0
+    seed: int = 0
+    subset: int | None = None
+    out: str = "runs/train"
+    root: str | None = None
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    threads: int = 1
+    workers: int = 0
+    progress: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("pe", self.pe, tuple(ENCODINGS))
+        for name in ("epochs", "batch_size", "layers", "channels", "heads", "devices", "threads"):
+            check_positive_int(name, getattr(self, name))
+        for name in ("patience", "seed", "workers"):
+            check_positive_int(name, getattr(self, name), minimum=0)
+        if self.subset is not None:
+            check_positive_int("subset", self.subset)
+        if self.pe_dim is None:
+            object.__setattr__(self, "pe_dim", ENCODINGS[self.pe])
+        elif self.pe == "none":
+            check_positive_int("pe_dim", self.pe_dim, minimum=0)
+            if self.pe_dim:
+                raise ValueError(f"pe='none' has no columns, but pe_dim={self.pe_dim} was given; leave it out")
+        else:
+            check_positive_int("pe_dim", self.pe_dim)
+        for name in ("lr", "clip"):
+            _check_number(name, getattr(self, name), above_zero=True)
+        for name in ("dropout", "weight_decay"):
+            _check_number(name, getattr(self, name), above_zero=False)
+        check_choice("progress", self.progress, ("auto", "bar", "lines", "none"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options as a plain dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainConfig:
+        """Read a `config.yaml`.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        import yaml
+
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        known = {f.name for f in fields(cls)}
+        if not isinstance(content, dict) or set(content) - known:
+            raise ValueError(f"{path} is no configuration of a run of this version of graphtf")
+        return cls(**content)
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """Options that differ from those of `other` in what is computed, as `name: this, other`."""
+        return [
+            f"{f.name}: {getattr(self, f.name)!r}, {getattr(other, f.name)!r}"
+            for f in fields(self)
+            if f.name not in WHERE and getattr(self, f.name) != getattr(other, f.name)
+        ]
+
+
+def _check_number(name: str, value: Any, above_zero: bool) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, but got {value!r} ({type(value).__name__})")
+    if not (0 < value < float("inf") if above_zero else 0 <= value < float("inf")):
+        raise ValueError(f"{name} must be {'positive' if above_zero else 'at least 0'} and finite, but got {value}")

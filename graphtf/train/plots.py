@@ -1,0 +1,73 @@
+"""Pictures of a run and of a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from graphtf.train.files import write_atomically
+
+COLORS = {"none": "0.55", "laplacian": "tab:orange", "random-walk": "tab:green", "linear-transformer": "tab:blue"}
+
+
+def plot_curves(epochs: list[dict[str, float]], path: Path, title: str) -> None:
+    """Draw training and validation MAE over the epochs, and mark the best.
+
+    Args:
+        epochs: rows with `epoch`, `train_mae`, `val_mae`.
+        path: the PNG to write.
+        title: what it shows.
+    """
+    figure, axes = _figure()
+    number = [row["epoch"] for row in epochs]
+    axes.plot(number, [row["train_mae"] for row in epochs], color="0.6", label="training")
+    axes.plot(number, [row["val_mae"] for row in epochs], color="tab:blue", label="validation")
+    best = min(epochs, key=lambda row: row["val_mae"])
+    axes.plot(best["epoch"], best["val_mae"], "o", color="tab:blue", label=f"best: {best['val_mae']:.3f}")
+    _finish(figure, axes, path, title)
+
+
+def plot_comparison(histories: dict[str, list[list[dict[str, float]]]], path: Path, title: str) -> None:
+    """Draw the validation MAE over the epochs for every encoding: the mean over seeds, with a band from least to most.
+
+    Args:
+        histories: for every encoding, the rows of every seed.
+        path: the PNG to write.
+        title: what it shows.
+    """
+    figure, axes = _figure()
+    for pe, runs in histories.items():
+        length = min(len(run) for run in runs)
+        columns = [[run[i]["val_mae"] for run in runs] for i in range(length)]
+        number = [row["epoch"] for row in runs[0][:length]]
+        mean = [sum(column) / len(column) for column in columns]
+        color = COLORS.get(pe)
+        axes.plot(number, mean, color=color, label=f"{pe} ({mean[-1]:.3f})")
+        if len(runs) > 1:
+            low, high = [min(c) for c in columns], [max(c) for c in columns]
+            axes.fill_between(number, low, high, color=color, alpha=0.2, linewidth=0)
+    _finish(figure, axes, path, title)
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _finish(figure: Any, axes: Any, path: Path, title: str) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="mean absolute error", title=title)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    write_atomically(path, lambda p: figure.savefig(p, dpi=150))
