@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:
-        print("graphtf: interrupted; the same command with --resume goes on", file=sys.stderr)
+        print(f"graphtf: interrupted{arguments.again}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         print(f"graphtf: {error}", file=sys.stderr)
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run folder")
     _add_budget(train)
     train.add_argument("--progress", choices=("auto", "bar", "lines", "none"), help="how to show progress (auto)")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, again="; the same command with --resume goes on")
 
     compare = verbs.add_parser(
         "compare",
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", metavar="DIR", default="runs/compare", help="folder of the runs (runs/compare)")
     compare.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     _add_budget(compare)
-    compare.set_defaults(run=_compare)
+    compare.set_defaults(run=_compare, again="; the same command goes on")
 
     evaluate = verbs.add_parser("evaluate", help="mean absolute error of a checkpoint")
     evaluate.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--subset", type=int, metavar="N", help="only the first N molecules")
     evaluate.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    evaluate.set_defaults(run=_evaluate)
+    evaluate.set_defaults(run=_evaluate, again="")
 
     predict = verbs.add_parser("predict", help="predict for SMILES, as CSV")
     predict.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--smiles-column", default="smiles", metavar="NAME", help="column of a CSV (smiles)")
     predict.add_argument("--output", default="-", metavar="FILE", help="CSV to write; - is stdout (-)")
     predict.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="unreadable molecules (raise)")
-    predict.set_defaults(run=_predict)
+    predict.set_defaults(run=_predict, again="")
     return parser
 
 

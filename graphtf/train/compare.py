@@ -117,18 +117,21 @@ def _collect(configs: list[TrainConfig], encodings: Sequence[str]) -> list[dict[
 
 def _run_all(configs: list[TrainConfig], jobs: int, hide: bool) -> None:
     """Run every configuration in a process of its own, with a bar of epochs for each that is at work."""
+    processes: list[subprocess.Popen[str]] = []
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_run_one, config, i, hide) for i, config in enumerate(configs)]
+        futures = [pool.submit(_run_one, config, hide, processes) for config in configs]
         try:
             for future in futures:
                 future.result()
         except BaseException:
             for future in futures:
                 future.cancel()
+            for process in processes:
+                process.terminate()
             raise
 
 
-def _run_one(config: TrainConfig, number: int, hide: bool) -> None:
+def _run_one(config: TrainConfig, hide: bool, processes: list[subprocess.Popen[str]]) -> None:
     out = Path(config.out)
     if (out / "metrics.json").exists():
         return
@@ -153,15 +156,12 @@ def _run_one(config: TrainConfig, number: int, hide: bool) -> None:
         log_path.open("a", encoding="utf-8") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
     ):
-        try:
-            for line in process.stdout or []:
-                log.write(line)
-                if found := re.match(r"epoch (\d+)/.*val MAE ([\d.]+)", line):
-                    bar.update(int(found[1]) - bar.n)
-                    bar.set_postfix_str(f"val MAE {found[2]}")
-        except BaseException:
-            process.terminate()
-            raise
+        processes.append(process)
+        for line in process.stdout or []:
+            log.write(line)
+            if found := re.match(r"epoch (\d+)/.*val MAE ([\d.]+)", line):
+                bar.update(int(found[1]) - bar.n)
+                bar.set_postfix_str(f"val MAE {found[2]}")
     if process.returncode:
         last = log_path.read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise RuntimeError(f"the run {out} failed: {' '.join(last)} (see {log_path})")

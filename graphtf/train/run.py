@@ -85,14 +85,17 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
     with _quiet():
         trainer = _trainer(config, out, history, bar and main_process)
         last = out / "last.ckpt"
-        trainer.fit(
-            module,
-            datamodule=MoleculeData(config, train_graphs, val_graphs),
-            ckpt_path=str(last) if resume and last.is_file() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module,
+                datamodule=MoleculeData(config, train_graphs, val_graphs),
+                ckpt_path=str(last) if resume and last.is_file() else None,
+                weights_only=True,
+            )
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            if trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise
     if not trainer.is_global_zero:
         return {}
     best = load_checkpoint(out / "best.ckpt")
