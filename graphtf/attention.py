@@ -91,11 +91,11 @@ class LinearAttention(nn.Module):
             score = (tokens @ query.to(tokens.dtype)) @ (tokens @ key.to(tokens.dtype)).t()
             out = out + (score * same) @ (tokens @ value.to(tokens.dtype))
         if bool(self.unit.any()):
-            length = (same @ out.square()).sqrt()
+            length = _safe_sqrt(same @ out.square())
             out = torch.where(self.unit, unit_or_zero(out, length, self.threshold), out)
         if self.unit_block:
             block = out[:, : self.unit_block]
-            length = (same @ block.square().sum(1, keepdim=True)).sqrt()
+            length = _safe_sqrt(same @ block.square().sum(1, keepdim=True))
             out = torch.cat([unit_or_zero(block, length, 0.0), out[:, self.unit_block :]], dim=1)
         return out
 
@@ -131,6 +131,16 @@ class StructuredAttention(nn.Module):
 
     Raises:
         ValueError: the weights do not fit each other.
+
+    Example:
+        >>> import torch
+        >>> from graphtf import Incidence
+        >>> from graphtf.layout import SparseLayout
+        >>> B = Incidence(torch.tensor([[0], [1]]))  # one edge
+        >>> step = StructuredAttention(
+        ...     laplacian=torch.ones(1), value=torch.full((1, 1, 1, 1), -0.5), skip=torch.zeros(1, 1, 1))
+        >>> step(SparseLayout(B), torch.tensor([[[1.0]], [[0.0]]]))[1].flatten().tolist()  # (I - L / 2) x
+        [0.5, 0.5]
 
     Reference: Cheng, Carin, Sra, ICLR 2025, section 5; Gram-Schmidt by attention as in their Lemma on subspace
     iteration.
@@ -187,6 +197,11 @@ class StructuredAttention(nn.Module):
     def forward(self, layout: Layout, registers: Tensor) -> tuple[Layout, Tensor]:
         """Apply the layer to `[*, p, k]` registers; returns the layout (with its new operator) and the registers."""
         dtype = registers.dtype
+        for name, weight in (("value", self.value), ("skip", self.skip), ("score", self.score)):
+            if weight is not None and weight.shape[-1] not in (1, registers.shape[-1]):
+                raise ValueError(
+                    f"{name} has weights for {weight.shape[-1]} columns, but the registers have {registers.shape[-1]}"
+                )
         out = registers + _mix(registers, self.skip.to(dtype))
         for h, value in enumerate(self.value.to(dtype)):
             v = _mix(registers, value).flatten(-2)  # [*, p k]

@@ -10,7 +10,8 @@ def connected_components(index: Tensor, num_nodes: int) -> Tensor:
     """Label the connected components of an undirected graph.
 
     Roots hook onto their smallest neighbouring root, then paths are halved until every node points at its root.
-    Every round at least halves the number of roots that still have an edge to another one.
+    Every two rounds at least halve the number of roots that still have an edge to another one: a root that no other
+    hooks onto sees, a round later, a smaller one in the place of each of its neighbours.
 
     Args:
         index: `[2, m]` end points, each edge in either or both directions.

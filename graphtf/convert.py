@@ -1,14 +1,16 @@
-"""Incidence operators from the graphs people have: edge lists, PyG data, NetworkX graphs, SciPy matrices."""
+"""Incidence operators from edge lists and PyG data, and their disjoint union."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
-from graphtf.validate import check_batch, check_choice, check_index, check_weight
+from graphtf.validate import check_batch, check_choice, check_index, check_weight, unit_weight
 
 DIRECTIONS = ("auto", "once", "both")
 
@@ -31,13 +33,14 @@ def from_edge_index(
     Args:
         edge_index: `[2, E]` integer tensor; every edge in both directions (the PyG convention) or in one of them.
         edge_weight: `[E]` conductances, finite and positive; `None` means one. May require gradients.
-        num_nodes: number of nodes `n`; `None` means one more than the largest index.
+        num_nodes: number of nodes `n`; `None` means the length of `batch`, or one more than the largest index.
         batch: `[n]` graph of every node; `None` means a single graph.
         num_graphs: number of graphs; `None` means one more than the largest entry of `batch`.
         directions: `"both"`: every edge is listed as (u, v) and as (v, u) with the same weight; `"once"`: every column
             is an edge of its own, so that (u, v) and (v, u) are parallel and add up; `"auto"` decides graph by graph:
             `"both"` if every pair has both directions, `"once"` if none has.
-        symmetrize: `True` accepts a directed graph and uses (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize: `True` accepts a directed graph and uses (A + A^T) / 2 in place of its adjacency matrix A, so that
+            an edge listed in one direction only gets half its weight.
 
     Returns:
         The operator, with `m` columns.
@@ -56,11 +59,18 @@ def from_edge_index(
         tensor([2., 1.])
     """
     check_choice("directions", directions, DIRECTIONS)
+    if symmetrize and directions != "auto":
+        raise ValueError(
+            f"symmetrize=True is for directed graphs, but directions={directions!r} says that the graph is undirected; "
+            "leave one of them out"
+        )
+    if num_nodes is None and isinstance(batch, Tensor):
+        num_nodes = batch.numel()
     edge_index, num_nodes = check_index(edge_index, num_nodes, "edge_index")
     batch, num_graphs = check_batch(batch, num_graphs, num_nodes, edge_index)
     weight = check_weight(edge_weight, edge_index.shape[1], edge_index.device, "edge_weight")
     if weight is None:
-        weight = torch.ones(edge_index.shape[1], dtype=torch.get_default_dtype(), device=edge_index.device)
+        weight = unit_weight(edge_index)
 
     keep = edge_index[0] != edge_index[1]
     if not bool(keep.all()):
@@ -95,10 +105,10 @@ def _listed_both_ways(a: Tensor, b: Tensor, graph: Tensor, num_graphs: int, inde
         u, v = index[:, where].tolist()
         raise ValueError(
             f"graph {int(graph[where])} lists {int(num_paired[graph[where]])} of its {int(count[graph[where]])} node "
-            f"pairs in both directions, but the pair ({u}, {v}) in one: a directed graph. List every edge both "
-            "ways, or pass directions='once' if every column is an edge of its own, or symmetrize=True for (A + A^T) / 2"
+            f"pairs in both directions, but ({u}, {v}) in one: a directed graph. List every edge both ways, or pass "
+            "directions='once' if every column is an edge of its own, or symmetrize=True for (A + A^T) / 2"
         )
-    tolerance = 1e-4 if a.dtype in (torch.float16, torch.bfloat16, torch.float32) else 1e-9
+    tolerance = 1e-4 if a.dtype == torch.float32 else 1e-9  # both ways, parallel edges may add up in another order
     unequal = both & ((a - b).abs() > tolerance * torch.maximum(a, b))
     if bool(unequal.any()):
         where = int(unequal.nonzero()[0])
@@ -110,22 +120,24 @@ def _listed_both_ways(a: Tensor, b: Tensor, graph: Tensor, num_graphs: int, inde
     return both
 
 
-def from_data(data: Any, *, symmetrize: bool = False) -> Incidence:
+def from_data(data: Any, *, symmetrize: bool = False, stored: bool = True) -> Incidence:
     """Incidence operator of a PyG `Data` or `Batch`.
 
     Reads `incidence_index` and `incidence_weight` where :class:`graphtf.transforms.AddIncidence` has stored them, else
-    `edge_index` and, if present, `edge_weight`.
+    `edge_index` and, if present, `edge_weight`. A stored incidence whose edges are no longer those of `edge_index`
+    (a transform has dropped nodes or edges since) is an error.
 
     Args:
         data: a homogeneous `Data` or a `Batch` of them (one block-diagonal operator).
         symmetrize: accept a directed graph, see :func:`from_edge_index`.
+        stored: `False` reads `edge_index` although an incidence is stored.
 
     Returns:
         The operator; its `batch` is that of `data`.
 
     Raises:
         TypeError: `data` is heterogeneous, or no PyG data.
-        ValueError: it has no edges stored, or they are not those of an undirected graph.
+        ValueError: it has no edges stored, they are not those of an undirected graph, or the stored incidence is stale.
 
     Example:
         >>> import torch
@@ -145,10 +157,14 @@ def from_data(data: Any, *, symmetrize: bool = False) -> Incidence:
         raise TypeError(f"expected a torch_geometric Data or Batch, but got {type(data).__name__}")
     batch = getattr(data, "batch", None)
     num_graphs = int(data.num_graphs) if batch is not None and hasattr(data, "num_graphs") else None
-    if data.get("incidence_index") is not None:
-        return Incidence(
-            data.incidence_index, data.get("incidence_weight"), data.num_nodes, batch, num_graphs, validate=False
-        )
+    if stored and data.get("incidence_index") is not None:
+        try:
+            graph = Incidence(data.incidence_index, data.get("incidence_weight"), data.num_nodes, batch, num_graphs)
+        except ValueError as error:
+            raise ValueError(f"the stored incidence is not one of this graph ({error}); {_REMEDY}") from error
+        if data.edge_index is not None and not _same_pairs(graph.index, data.edge_index, graph.num_nodes):
+            raise ValueError(f"the edges of incidence_index are not those of edge_index; {_REMEDY}")
+        return graph
     if data.edge_index is None:
         raise ValueError("data has no edge_index, but the graph is read from there; convert adj_t to an edge_index")
     return from_edge_index(
@@ -156,73 +172,49 @@ def from_data(data: Any, *, symmetrize: bool = False) -> Incidence:
     )
 
 
-def from_networkx(graph: Any, weight: str | None = "weight", *, symmetrize: bool = False) -> Incidence:
-    """Incidence operator of a NetworkX graph, nodes in the order of `graph.nodes`.
+_REMEDY = "apply AddIncidence again after transforms that change the graph, or delete data.incidence_index"
+
+
+def _same_pairs(index: Tensor, edge_index: Tensor, num_nodes: int) -> bool:
+    """Whether two edge lists join the same pairs of nodes, whatever the direction, order and number of times."""
+    keys = []
+    for edges in (index, check_index(edge_index, num_nodes, "edge_index")[0]):
+        low, high = torch.minimum(edges[0], edges[1]), torch.maximum(edges[0], edges[1])
+        keys.append(torch.unique((low * num_nodes + high)[low != high]))
+    return torch.equal(*keys)
+
+
+def disjoint_union(graphs: Sequence[Incidence]) -> Incidence:
+    """One block-diagonal operator of several plain operators, whose graphs stay apart.
 
     Args:
-        graph: a `networkx.Graph` or `MultiGraph` (parallel edges add up).
-        weight: edge attribute that holds the conductance, 1 where it is missing; `None` means one for every edge.
-            Note that `networkx.resistance_distance` reads its weight as a RESISTANCE unless `invert_weight=False`.
-        symmetrize: accept a directed graph and use (A + A^T) / 2.
+        graphs: operators without normalization, single graphs or batches, of one dtype and device; at least one.
 
     Returns:
-        The operator, in float64.
+        The operator of all their graphs, in order.
 
     Raises:
-        TypeError: `graph` is no NetworkX graph.
-        ValueError: it is directed and `symmetrize` is false, or a weight is not finite and positive.
+        ValueError: there are no graphs, or one of them is normalized.
 
     Example:
-        >>> import networkx as nx
-        >>> from_networkx(nx.cycle_graph(5))
-        Incidence(num_nodes=5, num_edges=5, num_graphs=1, dtype=torch.float64)
+        >>> import torch
+        >>> edge = from_edge_index(torch.tensor([[0, 1], [1, 0]]))
+        >>> disjoint_union([edge, edge])
+        Incidence(num_nodes=4, num_edges=2, num_graphs=2, dtype=torch.float32)
     """
-    if not (hasattr(graph, "is_directed") and hasattr(graph, "edges")):
-        raise TypeError(f"expected a networkx graph, but got {type(graph).__name__}")
-    if graph.is_directed() and not symmetrize:
+    if not graphs:
+        raise ValueError("a union needs at least one graph, but got none")
+    if any(graph.scale is not None for graph in graphs):
         raise ValueError(
-            "the graph is directed, but an incidence operator is that of an undirected graph; pass "
-            "graph.to_undirected(), or symmetrize=True for (A + A^T) / 2"
+            "one of the graphs is normalized, but a union is of plain operators; normalize the union instead"
         )
-    position = {node: i for i, node in enumerate(graph.nodes)}
-    ends = [(position[u], position[v]) for u, v in graph.edges()]
-    values = [1.0 if weight is None else float(d.get(weight, 1.0)) for _, _, d in graph.edges(data=True)]
-    return from_edge_index(
-        torch.tensor(ends, dtype=torch.int64).view(-1, 2).t(),
-        torch.tensor(values, dtype=torch.float64),
-        len(position),
-        directions="once",
-        symmetrize=graph.is_directed(),
+    nodes = [0, *itertools.accumulate(graph.num_nodes for graph in graphs)]
+    numbers = [0, *itertools.accumulate(graph.num_graphs for graph in graphs)]
+    return Incidence(
+        torch.cat([graph.index + start for graph, start in zip(graphs, nodes[:-1], strict=True)], dim=1),
+        torch.cat([graph.weight for graph in graphs]),
+        nodes[-1],
+        torch.cat([graph.batch + start for graph, start in zip(graphs, numbers[:-1], strict=True)]),
+        numbers[-1],
+        validate=False,
     )
-
-
-def from_scipy(adjacency: Any, *, symmetrize: bool = False) -> Incidence:
-    """Incidence operator of the graph with a given SciPy sparse adjacency matrix.
-
-    Args:
-        adjacency: `[n, n]` symmetric sparse matrix of conductances; stored zeros mean no edge, the diagonal is ignored.
-        symmetrize: accept an unsymmetric matrix and use (A + A^T) / 2.
-
-    Returns:
-        The operator, in the dtype of the matrix (float64 for integers).
-
-    Raises:
-        TypeError: `adjacency` is no SciPy sparse matrix.
-        ValueError: it is not square or not symmetric, or an entry is not finite and positive.
-
-    Example:
-        >>> import scipy.sparse as sp
-        >>> from_scipy(sp.csr_array([[0, 2.0], [2.0, 0]])).weight
-        tensor([2.], dtype=torch.float64)
-    """
-    if not (hasattr(adjacency, "tocoo") and hasattr(adjacency, "shape")):
-        raise TypeError(f"expected a SciPy sparse matrix, but got {type(adjacency).__name__}; wrap it in csr_array")
-    if len(adjacency.shape) != 2 or adjacency.shape[0] != adjacency.shape[1]:
-        raise ValueError(f"an adjacency matrix is square, but this one has shape {tuple(adjacency.shape)}")
-    matrix = adjacency.tocoo()
-    values = torch.from_numpy(matrix.data.copy())
-    stored = values != 0
-    if not values.is_floating_point():
-        values = values.double()
-    index = torch.stack([torch.from_numpy(matrix.row.astype("int64")), torch.from_numpy(matrix.col.astype("int64"))])
-    return from_edge_index(index[:, stored], values[stored], matrix.shape[0], directions="both", symmetrize=symmetrize)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from graphtf.validate import check_batch, check_index, check_weight
-
-if TYPE_CHECKING:
-    import numpy as np
+from graphtf import spectrum
+from graphtf.products import LinearMap, as_operand, incidence_product, laplacian_product, transposed_product
+from graphtf.validate import check_batch, check_index, check_weight, unit_weight
 
 Normalization = Literal["sym", "spectral"]
 
@@ -26,8 +24,9 @@ class Incidence:
 
     Args:
         index: `[2, m]` integer tensor, the end points `(u, v)` of every edge, each edge once, no self-loops.
-        weight: `[m]` floating tensor of conductances, finite and positive; `None` means one. May require gradients.
-        num_nodes: number of nodes `n`; `None` means one more than the largest index.
+        weight: `[m]` conductances, finite and positive; `None` means one. Kept in float32 or float64 (half precision
+            and integers are converted). May require gradients.
+        num_nodes: number of nodes `n`; `None` means the length of `batch`, or one more than the largest index.
         batch: `[n]` integer tensor, the graph of every node (in any order); `None` means a single graph.
         num_graphs: number of graphs; `None` means one more than the largest entry of `batch`.
         validate: `False` skips the checks, for input that this class produced itself.
@@ -62,6 +61,8 @@ class Incidence:
         validate: bool = True,
     ) -> None:
         if validate:
+            if num_nodes is None and isinstance(batch, Tensor):
+                num_nodes = batch.numel()
             index, num_nodes = check_index(index, num_nodes)
             batch, num_graphs = check_batch(batch, num_graphs, num_nodes, index)
             weight = check_weight(weight, index.shape[1], index.device)
@@ -74,7 +75,7 @@ class Incidence:
         elif num_nodes is None:
             raise ValueError("validate=False needs num_nodes")
         if weight is None:
-            weight = torch.ones(index.shape[1], dtype=torch.get_default_dtype(), device=index.device)
+            weight = unit_weight(index)
         if batch is None:
             batch, num_graphs = index.new_zeros(num_nodes), 1
         elif num_graphs is None:
@@ -87,7 +88,6 @@ class Incidence:
         self.scale: Tensor | None = None  # [n]; the operator is diag(scale) B
         self._components: Tensor | None = None
 
-    # ---------------------------------------------------------------- construction
     @classmethod
     def from_edge_index(
         cls,
@@ -116,15 +116,15 @@ class Incidence:
 
     @classmethod
     def from_networkx(cls, graph: Any, weight: str | None = "weight", *, symmetrize: bool = False) -> Incidence:
-        """Build from a NetworkX graph; see :func:`graphtf.convert.from_networkx`."""
-        from graphtf.convert import from_networkx
+        """Build from a NetworkX graph; see :func:`graphtf.interop.from_networkx`."""
+        from graphtf.interop import from_networkx
 
         return from_networkx(graph, weight, symmetrize=symmetrize)
 
     @classmethod
     def from_scipy(cls, adjacency: Any, *, symmetrize: bool = False) -> Incidence:
-        """Build from a SciPy sparse adjacency matrix; see :func:`graphtf.convert.from_scipy`."""
-        from graphtf.convert import from_scipy
+        """Build from a SciPy sparse adjacency matrix; see :func:`graphtf.interop.from_scipy`."""
+        from graphtf.interop import from_scipy
 
         return from_scipy(adjacency, symmetrize=symmetrize)
 
@@ -143,7 +143,6 @@ class Incidence:
         new._components = components
         return new
 
-    # ---------------------------------------------------------------- properties
     @property
     def num_edges(self) -> int:
         """Number of edges `m`, each counted once."""
@@ -181,46 +180,20 @@ class Incidence:
         """`L = B B^T` as an operator, for `B.laplacian @ x` on `[n]` or `[n, k]`."""
         return LinearMap((self.num_nodes, self.num_nodes), self._laplacian_product)
 
-    # ---------------------------------------------------------------- products
-    def _check(self, x: Tensor, rows: int) -> Tensor:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"the operator multiplies a torch.Tensor, but got {type(x).__name__}")
-        if x.dim() == 0 or x.shape[0] != rows:
-            raise ValueError(f"operand must have {rows} rows, but has shape {list(x.shape)}")
-        return x.to(self.dtype)
-
-    def _rows(self, vector: Tensor, x: Tensor) -> Tensor:
-        return vector.view(-1, *[1] * (x.dim() - 1))
-
     def matmul(self, x: Tensor) -> Tensor:
         """`B x`: `[m, ...]` edge values to `[n, ...]` node values."""
-        x = self._check(x, self.num_edges)
-        x = x * self._rows(self.weight.sqrt(), x)
-        u, v = self.index
-        out = x.new_zeros(self.num_nodes, *x.shape[1:]).index_add(0, u, x).index_add(0, v, -x)
-        return out if self.scale is None else out * self._rows(self.scale, out)
+        x = as_operand(x, self.num_edges, self.dtype)
+        return incidence_product(self.index, self.weight, self.scale, self.num_nodes, x)
 
     def rmatmul(self, x: Tensor) -> Tensor:
         """`B^T x`: `[n, ...]` node values to `[m, ...]` edge values."""
-        x = self._check(x, self.num_nodes)
-        if self.scale is not None:
-            x = x * self._rows(self.scale, x)
-        u, v = self.index
-        difference = x.index_select(0, u) - x.index_select(0, v)
-        return difference * self._rows(self.weight.sqrt(), difference)
+        return transposed_product(self.index, self.weight, self.scale, as_operand(x, self.num_nodes, self.dtype))
 
     def __matmul__(self, x: Tensor) -> Tensor:
         return self.matmul(x)
 
     def _laplacian_product(self, x: Tensor) -> Tensor:
-        x = self._check(x, self.num_nodes)
-        if self.scale is not None:
-            x = x * self._rows(self.scale, x)
-        u, v = self.index
-        flow = x.index_select(0, u) - x.index_select(0, v)
-        flow = flow * self._rows(self.weight, flow)
-        out = torch.zeros_like(x).index_add(0, u, flow).index_add(0, v, -flow)
-        return out if self.scale is None else out * self._rows(self.scale, out)
+        return laplacian_product(self.index, self.weight, self.scale, as_operand(x, self.num_nodes, self.dtype))
 
     def dense(self) -> Tensor:
         """`B` as a dense `[n, m]` tensor."""
@@ -232,24 +205,18 @@ class Incidence:
 
     def laplacian_scipy(self) -> Any:
         """`L` as a SciPy CSR matrix (a copy on the CPU, without gradients)."""
-        from scipy.sparse import csr_array
+        from graphtf.interop import laplacian_scipy
 
-        u, v, w, diagonal = self._laplacian_entries()
-        rows = torch.cat([u, v, torch.arange(self.num_nodes, device=self.device)])
-        columns = torch.cat([v, u, torch.arange(self.num_nodes, device=self.device)])
-        values = torch.cat([-w, -w, diagonal])
-        as_numpy: Callable[[Tensor], np.ndarray] = lambda t: t.detach().cpu().numpy()  # noqa: E731
-        return csr_array((as_numpy(values), (as_numpy(rows), as_numpy(columns))), shape=(self.num_nodes,) * 2)
+        return laplacian_scipy(self)
 
     def _laplacian_entries(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """`(u, v, w, diagonal)` with `L[u, v] = L[v, u] = -w`."""
         u, v = self.index
         w, diagonal = self.weight, self.degree
         if self.scale is not None:
-            w, diagonal = w * self.scale[u] * self.scale[v], diagonal * self.scale**2
+            w, diagonal = w * self.scale[u] * self.scale[v], diagonal * self.scale * self.scale
         return u, v, w, diagonal
 
-    # ---------------------------------------------------------------- structure
     def components(self) -> Tensor:
         """`[n]` labels `0 ... c - 1` of the connected components, in the order of their first node."""
         if self._components is None:
@@ -268,12 +235,7 @@ class Incidence:
 
         The projection `x - v (v^T x)` per component is what makes demands sum to zero.
         """
-        labels = self.components()
-        v = torch.ones(self.num_nodes, dtype=self.dtype, device=self.device)
-        if self.scale is not None:
-            v = torch.where(self.scale > 0, 1 / torch.where(self.scale > 0, self.scale, v), v)
-        count = int(labels.max()) + 1 if labels.numel() else 0
-        return v / v.new_zeros(count).index_add(0, labels, v * v).sqrt()[labels]
+        return spectrum.null_vector(self)
 
     def center(self, x: Tensor) -> Tensor:
         """Project `[n]` or `[n, k]` node values on the range of `L`, component by component.
@@ -285,11 +247,7 @@ class Incidence:
             >>> Incidence(torch.tensor([[0], [1]]), num_nodes=3).center(torch.tensor([1.0, 0.0, 5.0]))
             tensor([ 0.5000, -0.5000,  0.0000])
         """
-        x = self._check(x, self.num_nodes)
-        labels, v = self.components(), self._rows(self.null_vector(), x)
-        count = int(labels.max()) + 1 if labels.numel() else 0
-        inner = x.new_zeros(count, *x.shape[1:]).index_add(0, labels, v * x)
-        return x - v * inner[labels]
+        return spectrum.center(self, x)
 
     def lambda_bound(self) -> Tensor:
         """`[num_graphs]` upper bounds of the largest eigenvalue of `L` on every graph.
@@ -297,16 +255,7 @@ class Incidence:
         Twice the largest weighted degree (Gershgorin) for `L` itself, 2 for `"sym"`, 1 for `"spectral"`; 0 without
         edges.
         """
-        *_, diagonal = self._laplacian_entries()
-        if self.scale is not None:
-            u, v, w, _ = self._laplacian_entries()
-            absolute = diagonal.index_add(0, u, w).index_add(0, v, w)
-            gershgorin = self._per_graph_max(absolute)
-            return torch.minimum(gershgorin, self._per_graph_max(diagonal) * 2)
-        return 2 * self._per_graph_max(diagonal)
-
-    def _per_graph_max(self, x: Tensor) -> Tensor:
-        return x.new_zeros(self.num_graphs).scatter_reduce(0, self.batch, x, "amax")
+        return spectrum.lambda_bound(self)
 
     def normalized(self, kind: Normalization) -> Incidence:
         r"""Scale the rows of `B`, so that one step size serves every graph.
@@ -318,23 +267,20 @@ class Incidence:
 
         Raises:
             ValueError: `kind` is none of these, or the operator is normalized already.
-        """
-        if self.scale is not None:
-            raise ValueError("this operator is already normalized; normalize the original one instead")
-        degree = self.degree
-        if kind == "spectral":
-            degree = self.lambda_bound()[self.batch]
-        elif kind != "sym":
-            raise ValueError(f"normalization must be 'sym' or 'spectral', but got {kind!r}")
-        positive = degree > 0
-        return self._replace(scale=torch.where(positive, degree, torch.ones_like(degree)).rsqrt() * positive)
 
-    # ---------------------------------------------------------------- conversion
+        Example:
+            >>> import torch
+            >>> Incidence(torch.tensor([[0], [1]]), torch.tensor([4.0])).normalized("sym").laplacian_dense()
+            tensor([[ 1., -1.],
+                    [-1.,  1.]])
+        """
+        return self._replace(scale=spectrum.row_scale(self, kind))
+
     def to(self, *args: Any, **kwargs: Any) -> Incidence:
         """Move or cast, as `torch.Tensor.to` does: `B.to("cuda")`, `B.to(torch.float64)`."""
         weight = self.weight.to(*args, **kwargs)
-        if not weight.is_floating_point():
-            raise TypeError(f"weights must stay floating point, but dtype {weight.dtype} was asked for")
+        if weight.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"an operator is float32 or float64, but dtype {weight.dtype} was asked for")
         scale = None if self.scale is None else self.scale.to(weight.device, weight.dtype)
         components = None if self._components is None else self._components.to(weight.device)
         return self._replace(
@@ -350,17 +296,3 @@ class Incidence:
             f"{type(self).__name__}(num_nodes={self.num_nodes}, num_edges={self.num_edges}, "
             f"num_graphs={self.num_graphs}, dtype={self.dtype})"
         )
-
-
-class LinearMap:
-    """A linear map given by its product, for `map @ x`."""
-
-    def __init__(self, shape: tuple[int, int], product: Callable[[Tensor], Tensor]) -> None:
-        self.shape = shape
-        self._product = product
-
-    def __matmul__(self, x: Tensor) -> Tensor:
-        return self._product(x)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(shape={self.shape})"

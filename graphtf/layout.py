@@ -47,7 +47,8 @@ class SparseLayout:
     def identity(self) -> Tensor:
         """`Phi_0 = I` of every graph: `[n, k]` with `k` the size of the largest graph."""
         local, size = local_index(self.graph)
-        return torch.nn.functional.one_hot(local, size).to(self.graph.dtype)
+        columns = torch.arange(size, device=local.device)
+        return (local.unsqueeze(1) == columns).to(self.graph.dtype)
 
 
 class PaddedLayout:
@@ -113,7 +114,11 @@ def local_index(graph: Incidence) -> tuple[Tensor, int]:
     """`[n]` position of every node inside its graph, and the size of the largest graph."""
     count = torch.bincount(graph.batch, minlength=graph.num_graphs)
     start = count.cumsum(0) - count
-    order = torch.argsort(graph.batch, stable=True)
-    position = torch.empty_like(order)
-    position[order] = torch.arange(graph.num_nodes, device=graph.device)
+    nodes = torch.arange(graph.num_nodes, device=graph.device)
+    if bool((graph.batch[1:] >= graph.batch[:-1]).all()):  # the order of every PyG batch: nothing to sort
+        position = nodes
+    else:
+        order = torch.argsort(graph.batch, stable=True)
+        position = torch.empty_like(order)
+        position[order] = nodes
     return position - start[graph.batch], int(count.max()) if count.numel() else 0

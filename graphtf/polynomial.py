@@ -7,13 +7,12 @@ mix them, and the wanted entries of the powers are all that has to be kept.
 
 from __future__ import annotations
 
-import warnings
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from graphtf.incidence import Incidence
-from graphtf.layout import PaddedLayout, SparseLayout, local_index
 from graphtf.transformer import LinearTransformer
 
 
@@ -40,78 +39,36 @@ def polynomial_coefficients(transformer: LinearTransformer, identity: Tensor) ->
         raise ValueError(
             "only layers without attention between registers, normalization or update are polynomials in L"
         )
+    kept, moved = (t.to(identity.dtype) for t in _layer_maps(transformer))
     depth = transformer.num_layers
-    state = identity.new_zeros(len(transformer.registers), depth + 1)  # [p, degree + 1]
+    state = identity.new_zeros(len(identity), depth + 1)  # [p, degree + 1]
     state[:, 0] = identity
+    shift = torch.ones(depth, dtype=state.dtype, device=state.device).diag(1)  # a product with T moves up by one
     readout = transformer.registers.index(transformer.readout)
+    arrays: list[Any] = [kept, moved, state, shift]
+    gradients = torch.is_grad_enabled() and (kept.requires_grad or identity.requires_grad)
+    if not gradients:  # the same loop on NumPy arrays, which have less overhead on matrices this small
+        arrays = [array.detach().cpu().numpy() for array in arrays]
+    kept, moved, state, shift = arrays
     rows = [state[readout]]
     for _ in range(transformer.loops):
-        for layer in transformer.stack:
-            out = state + layer.skip[..., 0].to(state.dtype).t() @ state
-            for h, value in enumerate(layer.value[..., 0].to(state.dtype)):
-                v = value.t() @ state
-                shifted = torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], dim=1)  # T v
-                out = out + layer.laplacian[h].to(state.dtype) * (v - shifted)
-                if layer.identity is not None:
-                    out = out + layer.identity[h].to(state.dtype) * v
-            state = out
+        for keep, move in zip(kept, moved, strict=True):
+            state = keep @ state - move @ state @ shift
             rows.append(state[readout])
-    return torch.stack(rows)
+    return torch.stack(rows) if gradients else torch.from_numpy(np.stack(rows)).to(identity.device)
 
 
-def power_entries(graph: Incidence, degree: int, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Diagonals, and entries (u, v), of the powers :math:`T^j`, `j = 0 ... degree`, with :math:`T = I - L`.
-
-    Args:
-        graph: incidence operator, a batch or a single graph. Gradients reach its weights.
-        degree: the largest power.
-        edge_index: `[2, P]` pairs of nodes of the same graph.
-
-    Returns:
-        `[n, degree + 1]` and `[P, degree + 1]`.
-
-    Example:
-        >>> import torch
-        >>> edge = Incidence(torch.tensor([[0], [1]])).normalized("sym")
-        >>> power_entries(edge, 2, torch.tensor([[0], [1]]))
-        (tensor([[1., 0., 1.],
-                 [1., 0., 1.]]), tensor([[0., 1., 0.]]))
-    """
-    if graph.weight.requires_grad and torch.is_grad_enabled():
-        return _dense_entries(graph, degree, edge_index)
-    local, _ = local_index(graph)
-    nodes = torch.arange(graph.num_nodes, device=graph.device)
-    tail, head = edge_index[0], local[edge_index[1]]
-    walk, power = walk_matrix(graph), SparseLayout(graph).identity()
-    diagonal, entries = [], []
-    for j in range(degree + 1):
-        power = walk @ power if j else power
-        diagonal.append(power[nodes, local])
-        entries.append(power[tail, head])
-    return torch.stack(diagonal, 1), torch.stack(entries, 1)
-
-
-def _dense_entries(graph: Incidence, degree: int, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-    layout = PaddedLayout(graph)
-    power = layout.identity()
-    walk = power - layout.laplacian_blocks
-    block, tail, head = graph.batch[edge_index[0]], layout.local[edge_index[0]], layout.local[edge_index[1]]
-    diagonal, entries = [], []
-    for j in range(degree + 1):
-        power = torch.bmm(walk, power) if j else power
-        diagonal.append(power[graph.batch, layout.local, layout.local])
-        entries.append(power[block, tail, head])
-    return torch.stack(diagonal, 1), torch.stack(entries, 1)
-
-
-def walk_matrix(graph: Incidence) -> Tensor:
-    """`I - L` as a sparse CSR tensor, without gradients: the fastest product on many columns."""
-    with torch.no_grad():
-        u, v, w, diagonal = graph._laplacian_entries()
-        nodes = torch.arange(graph.num_nodes, device=graph.device)
-        index = torch.stack([torch.cat([u, v, nodes]), torch.cat([v, u, nodes])])
-        values = torch.cat([w, w, 1 - diagonal])
-        size = (graph.num_nodes, graph.num_nodes)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-            return torch.sparse_coo_tensor(index, values, size, check_invariants=False).to_sparse_csr()
+def _layer_maps(transformer: LinearTransformer) -> tuple[Tensor, Tensor]:
+    """`[layers, p, p]` maps `A` and `C` of the registers, so that a layer is `x -> A x - C T x`."""
+    stack = transformer.stack
+    skip = torch.stack([layer.skip for layer in stack])[..., 0].transpose(1, 2)
+    values: list[Tensor] = [layer.value for layer in stack]
+    value = torch.cat(values)[..., 0].transpose(1, 2)  # [all heads, p, p]
+    beta = torch.cat([layer.laplacian for layer in stack]).view(-1, 1, 1)
+    identities = [layer.identity for layer in stack]
+    zeros = [torch.zeros(len(v), dtype=beta.dtype, device=beta.device) for v in values]
+    gamma = torch.cat([z if g is None else g for g, z in zip(identities, zeros, strict=True)]).view(-1, 1, 1)
+    of_layer = torch.tensor([i for i, v in enumerate(values) for _ in range(len(v))], device=beta.device)
+    moved = torch.zeros_like(skip).index_add(0, of_layer, beta * value)
+    kept = torch.eye(skip.shape[1], dtype=skip.dtype, device=skip.device) + skip
+    return kept.index_add(0, of_layer, (beta + gamma) * value), moved

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from graphtf.convert import disjoint_union as disjoint_union
 from graphtf.incidence import Incidence
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -51,19 +52,6 @@ def graph_zoo() -> dict[str, Incidence]:
         "no edges": _graph([], 3),
         "no nodes": _graph([], 0),
     }
-
-
-def disjoint_union(graphs: list[Incidence]) -> Incidence:
-    """One block-diagonal operator of several single graphs."""
-    sizes = [graph.num_nodes for graph in graphs]
-    offset = [sum(sizes[:i]) for i in range(len(sizes))]
-    return Incidence(
-        torch.cat([graph.index + start for graph, start in zip(graphs, offset, strict=True)], dim=1),
-        torch.cat([graph.weight for graph in graphs]),
-        sum(sizes),
-        torch.arange(len(graphs)).repeat_interleave(torch.tensor(sizes)),
-        len(graphs),
-    )
 
 
 def permuted(graph: Incidence, order: Tensor) -> Incidence:

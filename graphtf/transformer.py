@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from graphtf.attention import LinearAttention, StructuredAttention
 from graphtf.incidence import Incidence
 from graphtf.layout import Layout, PaddedLayout, SparseLayout
+from graphtf.products import as_operand
+from graphtf.validate import check_positive_int
 
 LayoutName = Literal["auto", "sparse", "padded"]
 
@@ -47,6 +49,7 @@ class LinearTransformer(nn.Module):
         self, layers: Sequence[StructuredAttention], registers: Sequence[str], readout: str, loops: int = 1
     ) -> None:
         super().__init__()
+        check_positive_int("loops", loops)
         self.registers, self.readout, self.loops = tuple(registers), readout, loops
         if readout not in self.registers:
             raise ValueError(f"readout must be one of the registers {self.registers}, but got {readout!r}")
@@ -138,7 +141,9 @@ class LinearTransformer(nn.Module):
         if any(s != first for s in shapes.values()) or len(first) not in (1, 2) or first[0] != graph.num_nodes:
             raise ValueError(f"registers must all be [{graph.num_nodes}] or [{graph.num_nodes}, k], but are {shapes}")
         zero = torch.zeros(first, dtype=graph.dtype, device=graph.device)
-        packed = torch.stack([registers.get(name, zero).to(graph.dtype) for name in self.registers], dim=1)
+        packed = torch.stack(
+            [as_operand(registers.get(name, zero), graph.num_nodes, graph.dtype) for name in self.registers], dim=1
+        )
         return (packed.unsqueeze(2), True) if len(first) == 1 else (packed, False)
 
     def literal(self, num_edges: int, channels: int, dtype: torch.dtype = torch.float64) -> LiteralTransformer:

@@ -50,8 +50,17 @@ def check_index(index: Any, num_nodes: int | None, name: str = "index") -> tuple
     return index, num_nodes
 
 
+def _default_dtype() -> torch.dtype:
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
+def unit_weight(index: Tensor) -> Tensor:
+    """`[m]` ones for the columns of `index`, in the default dtype, but at least float32."""
+    return torch.ones(index.shape[1], dtype=_default_dtype(), device=index.device)
+
+
 def check_weight(weight: Any, num_edges: int, device: torch.device, name: str = "weight") -> Tensor | None:
-    """Return `[num_edges]` finite positive conductances as floating point, or `None`."""
+    """Return `[num_edges]` finite positive conductances in float32 or float64, or `None`."""
     if weight is None:
         return None
     if not isinstance(weight, Tensor):
@@ -64,8 +73,8 @@ def check_weight(weight: Any, num_edges: int, device: torch.device, name: str = 
         raise TypeError(f"{name} must be real numbers, but has dtype {weight.dtype}")
     if weight.device != device:
         raise ValueError(f"{name} is on {weight.device}, but the index is on {device}; move one of them")
-    if not weight.is_floating_point():
-        weight = weight.to(torch.get_default_dtype())
+    if weight.dtype not in (torch.float32, torch.float64):  # degrees need more than half precision
+        weight = weight.float() if weight.is_floating_point() else weight.to(_default_dtype())
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
         where = int(bad.nonzero()[0])

@@ -254,7 +254,7 @@ def test_operand_of_the_wrong_size():
         graph.laplacian @ torch.ones(5)
     with pytest.raises(TypeError, match=r"torch\.Tensor"):
         graph.laplacian @ np.ones(6)
-    with pytest.raises(ValueError, match="'sym' or 'spectral'"):
+    with pytest.raises(ValueError, match="'sym', 'spectral', but got 'row'"):
         graph.normalized("row")
 
 

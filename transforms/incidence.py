@@ -41,11 +41,7 @@ class AddIncidence(BaseTransform):
 
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the two attributes set."""
-        plain = data
-        if isinstance(data, Data) and data.get("incidence_index") is not None:
-            plain = data.__class__(edge_index=data.edge_index, edge_weight=data.get("edge_weight"))
-            plain.num_nodes = data.num_nodes
-        graph = from_data(plain, symmetrize=self.symmetrize)
+        graph = from_data(data, symmetrize=self.symmetrize, stored=False)
         data.incidence_index = graph.index
         data.incidence_weight = graph.weight
         return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import Any
 
@@ -20,21 +21,22 @@ from graphtf.validate import check_positive_int
 class AddLinearTransformerPE(BaseTransform):
     r"""Add a positional encoding by a linear transformer (functional name: :obj:`add_linear_transformer_pe`).
 
-    Runs the transformer of a :class:`graphtf.nn.LinearTransformerPE`, with weights set to an algorithm or trained,
-    on the
-    incidence matrix and stores its node encoding `[n, k]`. The result is deterministic, connected components do not see
-    each other, and `k >= n` is fine: eigenvectors that do not exist are zero.
+    Runs the transformer of a :class:`graphtf.nn.LinearTransformerPE`, with weights set to an algorithm or trained, on
+    the incidence matrix and stores its node encoding `[n, k]`. The result is deterministic, connected components do not
+    see each other, and `k >= n` is fine: eigenvectors that do not exist are zero. A whole `Batch` costs a small
+    fraction of its graphs one by one.
 
     Args:
         config (LinearTransformerPEConfig or LinearTransformerPE, optional): the encoding, or a trained module whose
             weights are used as they are (evaluation mode; the module is not changed). Default: made from `options`.
-        attr_name (str, optional): attribute that gets the node encoding; `None` appends it to `data.x`.
+        attr_name (str, optional): attribute that gets the node encoding; `None` appends it to `data.x`, in the dtype
+            of `x`.
         edge_attr_name (str, optional): attribute that gets the encoding `[E, k]` of the columns of `edge_index`.
         symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
         **options: options of the configuration, for example `k=8, init="basis", start="electric"`.
 
     Raises:
-        TypeError: the graph is heterogeneous, or `config` is something else.
+        TypeError: the graph is heterogeneous, `config` is something else, or `x` to append to holds integers.
         ValueError: an option does not exist, or the graph is directed or has a weight that is not finite and positive.
 
     Example:
@@ -66,8 +68,7 @@ class AddLinearTransformerPE(BaseTransform):
             if options:
                 raise ValueError(f"give either a trained encoder or options, but got an encoder and {sorted(options)}")
             self._trained = True
-            self.encoder = LinearTransformerPE(config.config)
-            self.encoder.load_state_dict({name: value.detach().cpu() for name, value in config.state_dict().items()})
+            self.encoder = copy.deepcopy(config).cpu()
         else:
             self._trained = False
             self.encoder = LinearTransformerPE(config, **options)
@@ -84,9 +85,7 @@ class AddLinearTransformerPE(BaseTransform):
         edge_index = data.edge_index if data.edge_index is not None else graph.index
         encoder = self.encoder
         if graph.device.type != "cpu":
-            encoder = LinearTransformerPE(encoder.config)
-            encoder.load_state_dict(self.encoder.state_dict())
-            encoder = encoder.eval().to(graph.device)
+            encoder = copy.deepcopy(encoder).to(graph.device)
         node, edge = encoder.encode(graph, edge_index)
         if self.edge_attr_name is not None:
             data[self.edge_attr_name] = edge
@@ -95,6 +94,11 @@ class AddLinearTransformerPE(BaseTransform):
             if x is None:
                 data.x = node
             else:
+                if not x.is_floating_point():
+                    raise TypeError(
+                        f"x holds integers ({x.dtype}), which cannot hold the encoding; give attr_name to store it "
+                        "apart, or convert x with .float() first"
+                    )
                 x = x.view(-1, 1) if x.dim() == 1 else x
                 data.x = torch.cat([x, node.to(x.device, x.dtype)], dim=-1)
         else:

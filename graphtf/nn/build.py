@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphtf.attention import Norm, StructuredAttention
 from graphtf.constructions import electric_flow, random_walk, subspace_iteration
@@ -30,7 +30,9 @@ def build_transformer(config: LinearTransformerPEConfig) -> LinearTransformer:
     if config.start == "electric":
         transformer = electric_flow(depth, delta, dtype=torch.float32)
     elif config.start == "eigenvectors":
-        transformer = subspace_iteration(depth, 1 / delta, orthonormalize=slots, dtype=torch.float32)
+        # Slightly more than the largest eigenvalue, so that its eigenvector (of a bipartite graph) is not lost.
+        mu = 1.125 / delta if slots else 1 / delta
+        transformer = subspace_iteration(depth, mu, orthonormalize=slots, dtype=torch.float32)
     elif config.start == "random-walk":
         transformer = random_walk(depth, dtype=torch.float32)
     else:
@@ -39,12 +41,43 @@ def build_transformer(config: LinearTransformerPEConfig) -> LinearTransformer:
     return transformer.requires_grad_()
 
 
+def build_slots(config: LinearTransformerPEConfig) -> tuple[nn.Parameter | None, nn.Linear | None, Tensor | None]:
+    """The table of slots, the linear readout and the order of the slots at evaluation, where there are such.
+
+    Args:
+        config: the configuration; its seed decides all three.
+
+    Returns:
+        Table `[num_slots, c]`, a map from `c` to `k` columns (random starts only) and `[num_slots]` a permutation; all
+        `None` unless `init="slots"`.
+
+    Example:
+        >>> table, readout, order = build_slots(LinearTransformerPEConfig(k=6, init="slots"))
+        >>> table.shape, readout.weight.shape
+        (torch.Size([64, 8]), torch.Size([6, 8]))
+    """
+    if config.init != "slots":
+        return None, None, None
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    columns = config.channels or 1
+    if config.start == "eigenvectors":
+        columns -= 1  # the first column is the trivial vector
+    table = nn.Parameter(torch.randn(config.num_slots, columns, generator=generator))
+    order = torch.randperm(config.num_slots, generator=generator)
+    if config.start not in ("release", "random"):
+        return table, None, order
+    weight = (2 * torch.rand(config.k, columns, generator=generator) - 1) * columns**-0.5
+    readout = nn.Linear(columns, config.k, bias=False, device="meta").to_empty(device="cpu")  # draws nothing
+    readout.weight = nn.Parameter(weight)
+    return table, readout, order
+
+
 def _random(config: LinearTransformerPEConfig, release: bool) -> LinearTransformer:
     """Random weights; `release` adds what the paper's module has: per-channel weights, unit columns, an update of B."""
     generator = torch.Generator().manual_seed(config.seed)
 
     def normal(*shape: int, std: float) -> Tensor:
-        return torch.randn(*shape, generator=generator) * std
+        return torch.randn(shape, generator=generator) * std
 
     layers = []
     norm: Norm = "column" if config.init == "slots" else "none"

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from graphtf.convert import from_data, from_edge_index
 from graphtf.incidence import Incidence
 from graphtf.layout import local_index
-from graphtf.nn.build import build_transformer
+from graphtf.nn.build import build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
-from graphtf.polynomial import polynomial_coefficients, power_entries
+from graphtf.polynomial import polynomial_coefficients
+from graphtf.powers import power_entries
 from graphtf.transformer import make_layout
 
 
@@ -23,12 +24,18 @@ class LinearTransformerPE(nn.Module):
 
     .. math:: \mathrm{node}_{i l} = \Phi_l[i, i], \qquad \mathrm{edge}_{(u, v) l} = \Phi_l[u, v], \qquad l = 1 \dots k .
 
-    These are exactly permutation equivariant and know no sign or basis ambiguity. With `init="slots"` the registers
-    start
-    at a learned table indexed by a random slot for every node, as in the paper's release; training draws the slots
-    anew,
-    evaluation uses a fixed seeded order of them within each graph, so that it is deterministic and does not depend on
-    the batch (but does depend on the order of the nodes). There the edge encoding is :math:`\Phi[u] \odot \Phi[v]`.
+    These are exactly permutation equivariant and know no sign or basis ambiguity. An isolated node has :math:`L = 0`,
+    so that a random walk stays on it. Memory grows with the square of the largest graph where gradients reach its
+    edge weights, else linearly.
+
+    With `init="slots"` the registers start at a learned table indexed by a random slot for every node, as in the
+    paper's release; :func:`graphtf.nn.pretrain_to_eigenvectors` is its pre-training. Training draws the slots anew,
+    with torch's global generator as dropout does; evaluation uses a fixed seeded order of them within each component,
+    so that it is deterministic and does not depend on the batch (but does on the order of the nodes). There the edge
+    encoding is :math:`\Phi[u] \odot \Phi[v]`.
+
+    Encodings have the dtype of the edge weights or of the parameters, whichever is wider. Half precision computes in
+    float32, and autocast is off inside: powers of a matrix do not survive eight bits.
 
     Args:
         config: a :class:`LinearTransformerPEConfig`; or give its options as keywords.
@@ -63,27 +70,14 @@ class LinearTransformerPE(nn.Module):
             raise TypeError(f"config must be a LinearTransformerPEConfig, but got {type(config).__name__}")
         self.config = config if config is not None else LinearTransformerPEConfig(**options)
         self.node_channels = self.edge_channels = self.config.k
-        self.reset_parameters()
+        self.transformer = build_transformer(self.config)
+        self.table, self.readout, order = build_slots(self.config)
+        self.register_buffer("slot_order", order)
+        self.slot_order: Tensor | None
 
     def reset_parameters(self) -> None:
-        """Put the weights back to the start, as the seed of the configuration decides."""
-        config = self.config
-        self.transformer = build_transformer(config)
-        self.table: nn.Parameter | None = None
-        self.readout: nn.Linear | None = None
-        if config.init == "slots":
-            generator = torch.Generator().manual_seed(config.seed + 1)
-            random_columns = config.channels or 1
-            if config.start == "eigenvectors":
-                random_columns -= 1  # the first column is the trivial vector
-            self.table = nn.Parameter(torch.randn(config.num_slots, random_columns, generator=generator))
-            self.register_buffer("slot_order", torch.randperm(config.num_slots, generator=generator))
-            self.slot_order: Tensor
-            if config.start in ("release", "random"):
-                self.readout = nn.Linear(random_columns, config.k, bias=False)
-                bound = random_columns**-0.5
-                with torch.no_grad():
-                    self.readout.weight.uniform_(-bound, bound, generator=generator)
+        """Put the weights back to the start, as the seed of the configuration decides; optimizers keep hold of them."""
+        self.load_state_dict(LinearTransformerPE(self.config).state_dict())
 
     @overload
     def forward(self, data: Any, edge_weight: Tensor | None = ..., batch: Tensor | None = ...,
@@ -105,7 +99,7 @@ class LinearTransformerPE(nn.Module):
         Args:
             data: a PyG `Data` or `Batch` (edge weights are conductances), an `Incidence`, or an `edge_index` `[2, E]`.
             edge_weight: with an `edge_index`: `[E]` conductances, `None` for ones. Gradients reach it.
-            batch: with an `edge_index`: `[n]` graph of every node.
+            batch: with an `edge_index`: `[n]` graph of every node, `None` for a single graph.
             num_nodes: with an `edge_index`: number of nodes.
             return_edge: also return the encoding of the edges.
 
@@ -115,8 +109,14 @@ class LinearTransformerPE(nn.Module):
 
         Raises:
             TypeError: a HeteroData, or something else that is no graph.
-            ValueError: the graph is not an undirected one with positive weights; with slots, it has too many nodes.
+            ValueError: the graph is not an undirected one with positive weights, or its parts are given twice; with
+                slots, it has too many nodes.
         """
+        if not isinstance(data, Tensor) and any(x is not None for x in (edge_weight, batch, num_nodes)):
+            raise ValueError(
+                f"edge_weight, batch and num_nodes go with an edge_index, but the graph is a {type(data).__name__}, "
+                "which holds its own; leave them out"
+            )
         if isinstance(data, Incidence):
             graph, edge_index = data, data.index
         elif isinstance(data, Tensor):
@@ -128,29 +128,45 @@ class LinearTransformerPE(nn.Module):
         return (node, edge) if return_edge else node
 
     def encode(self, graph: Incidence, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode the nodes, and pairs `[2, P]` of nodes of the same component: `[n, k]` and `[P, k]`."""
-        if self.config.init == "slots" or self.config.normalization == "spectral":
-            graph = graph.split_components()  # no component may change the encoding of another
-        if graph.scale is None:
-            graph = graph.normalized(self.config.normalization)  # type: ignore[arg-type]
-        return self._basis(graph, pairs) if self.config.init == "basis" else self._slots(graph, pairs)
+        """Encode the nodes, and any pairs of nodes.
+
+        Args:
+            graph: incidence operator of a graph or a batch; one that is normalized already is taken as it is.
+            pairs: `[2, P]` pairs of nodes; of different components they get zeros.
+
+        Returns:
+            `[n, k]` and `[P, k]`.
+        """
+        parameter = self.transformer.stack[0].value.dtype
+        dtype = torch.promote_types(graph.dtype, parameter)
+        with torch.autocast(graph.device.type, enabled=False):
+            graph = graph if graph.dtype == dtype else graph.to(dtype)
+            if self.config.init == "slots" or self.config.normalization == "spectral":
+                graph = graph.split_components()  # no component may change the encoding of another
+            if graph.scale is None:
+                graph = graph.normalized(self.config.normalization)  # type: ignore[arg-type]
+            node, edge = self._basis(graph, pairs) if self.config.init == "basis" else self._slots(graph, pairs)
+        half = parameter in (torch.float16, torch.bfloat16)
+        return (node.to(parameter), edge.to(parameter)) if half else (node, edge)
 
     def _basis(self, graph: Incidence, pairs: Tensor) -> tuple[Tensor, Tensor]:
         transformer = self.transformer
         identity = torch.zeros(len(transformer.registers), dtype=graph.dtype, device=graph.device)
         identity[0] = 1.0
         mix = polynomial_coefficients(transformer, identity)[1:]  # [k, degree + 1]
-        diagonal, entries = power_entries(graph, transformer.num_layers, pairs)
-        if "psi" in transformer.registers:  # demands sum to zero on every component
-            v = graph.null_vector()
-            diagonal = diagonal - v.square().unsqueeze(1)
-            entries = entries - (v[pairs[0]] * v[pairs[1]]).unsqueeze(1)
-        return diagonal @ mix.t(), entries @ mix.t()
+        node, edge = power_entries(graph, transformer.num_layers, pairs, mix)
+        if (
+            "psi" in transformer.registers
+        ):  # demands sum to zero on every component: the start is I - v v^T, and T v = v
+            v, labels = graph.null_vector(), graph.components()
+            same = labels[pairs[0]] == labels[pairs[1]]
+            node = node - v.square().unsqueeze(1) * mix.sum(1)
+            edge = edge - (v[pairs[0]] * v[pairs[1]] * same).unsqueeze(1) * mix.sum(1)
+        return node, edge
 
     def _slots(self, graph: Incidence, pairs: Tensor) -> tuple[Tensor, Tensor]:
         table, transformer = self.table, self.transformer
-        if table is None:
-            raise RuntimeError("the slot table is missing; call reset_parameters()")
+        assert table is not None  # made with init="slots"
         phi = table.to(graph.dtype)[self._slot_of_node(graph)]
         if self.config.start == "eigenvectors":
             phi = torch.cat([graph.null_vector().unsqueeze(1), phi], dim=1)
@@ -166,14 +182,17 @@ class LinearTransformerPE(nn.Module):
             phi = phi[:, 1:]
         if self.readout is not None:
             phi = phi @ self.readout.weight.to(phi.dtype).t()
-        return phi, phi[pairs[0]] * phi[pairs[1]]
+        same = (graph.batch[pairs[0]] == graph.batch[pairs[1]]).unsqueeze(1)
+        return phi, torch.where(same, phi[pairs[0]] * phi[pairs[1]], 0.0)
 
     def _slot_of_node(self, graph: Incidence) -> Tensor:
-        """`[n]` a slot for every node, different ones within a graph: drawn in training, fixed at evaluation."""
+        """`[n]` a slot for every node, different ones within a component: drawn in training, fixed at evaluation."""
+        assert self.slot_order is not None
         local, largest = local_index(graph)
         if largest > self.config.num_slots:
             raise ValueError(
-                f"a graph has {largest} nodes, but the table has num_slots={self.config.num_slots}; use a larger one"
+                f"a graph has a component of {largest} nodes, but the table has num_slots={self.config.num_slots}; use "
+                "a larger one"
             )
         if not self.training:
             return self.slot_order[local]
