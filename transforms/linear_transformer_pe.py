@@ -73,6 +73,7 @@ class AddLinearTransformerPE(BaseTransform):
             self._trained = False
             self.encoder = LinearTransformerPE(config, **options)
         self.encoder.eval().requires_grad_(False)
+        self._mix = self.encoder.coefficients() if self.encoder.config.init == "basis" else None
         for name, value in [("attr_name", attr_name), ("edge_attr_name", edge_attr_name)]:
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} must be a str or None, but got {value!r}")
@@ -82,11 +83,12 @@ class AddLinearTransformerPE(BaseTransform):
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the encoding set."""
         graph = from_data(data, symmetrize=self.symmetrize)
-        edge_index = data.edge_index if data.edge_index is not None else graph.index
-        encoder = self.encoder
+        pairs = data.edge_index if data.edge_index is not None else graph.index
+        pairs = pairs[:, :0] if self.edge_attr_name is None else pairs
+        encoder, mix = self.encoder, self._mix
         if graph.device.type != "cpu":
-            encoder = copy.deepcopy(encoder).to(graph.device)
-        node, edge = encoder.encode(graph, edge_index)
+            encoder, mix = copy.deepcopy(encoder).to(graph.device), None
+        node, edge = encoder.encode(graph, pairs, mix)
         if self.edge_attr_name is not None:
             data[self.edge_attr_name] = edge
         if self.attr_name is None:

@@ -127,12 +127,13 @@ class LinearTransformerPE(nn.Module):
         node, edge = self.encode(graph, edge_index if return_edge else edge_index[:, :0])
         return (node, edge) if return_edge else node
 
-    def encode(self, graph: Incidence, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, graph: Incidence, pairs: Tensor, mix: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode the nodes, and any pairs of nodes.
 
         Args:
             graph: incidence operator of a graph or a batch; one that is normalized already is taken as it is.
             pairs: `[2, P]` pairs of nodes; of different components they get zeros.
+            mix: what :meth:`coefficients` gives, if it is at hand, with `init="basis"`.
 
         Returns:
             `[n, k]` and `[P, k]`.
@@ -145,19 +146,34 @@ class LinearTransformerPE(nn.Module):
                 graph = graph.split_components()  # no component may change the encoding of another
             if graph.scale is None:
                 graph = graph.normalized(self.config.normalization)  # type: ignore[arg-type]
-            node, edge = self._basis(graph, pairs) if self.config.init == "basis" else self._slots(graph, pairs)
+            node, edge = self._basis(graph, pairs, mix) if self.config.init == "basis" else self._slots(graph, pairs)
         half = parameter in (torch.float16, torch.bfloat16)
         return (node.to(parameter), edge.to(parameter)) if half else (node, edge)
 
-    def _basis(self, graph: Incidence, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        transformer = self.transformer
-        identity = torch.zeros(len(transformer.registers), dtype=graph.dtype, device=graph.device)
+    def coefficients(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that the layers compute.
+
+        Args:
+            dtype: floating type.
+
+        Raises:
+            ValueError: with `init="slots"` the layers are no polynomials.
+
+        Example:
+            >>> LinearTransformerPE(k=2).coefficients().tolist()
+            [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        """
+        identity = torch.zeros(
+            len(self.transformer.registers), dtype=dtype, device=self.transformer.stack[0].value.device
+        )
         identity[0] = 1.0
-        mix = polynomial_coefficients(transformer, identity)[1:]  # [k, degree + 1]
-        node, edge = power_entries(graph, transformer.num_layers, pairs, mix)
-        if (
-            "psi" in transformer.registers
-        ):  # demands sum to zero on every component: the start is I - v v^T, and T v = v
+        return polynomial_coefficients(self.transformer, identity)[1:]
+
+    def _basis(self, graph: Incidence, pairs: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
+        mix = self.coefficients(graph.dtype) if mix is None else mix.to(graph.dtype)
+        node, edge = power_entries(graph, self.transformer.num_layers, pairs, mix)
+        # Demands sum to zero on every component: the start is I - v v^T, and T v = v.
+        if "psi" in self.transformer.registers:
             v, labels = graph.null_vector(), graph.components()
             same = labels[pairs[0]] == labels[pairs[1]]
             node = node - v.square().unsqueeze(1) * mix.sum(1)
