@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from graphtf.train.config import TrainConfig
+from typing import Any
 
 PES = ("none", "laplacian", "random-walk", "linear-transformer")
 DATA_HELP = "embedded, zinc, or a directory with train/val[/test].csv[.gz] (columns smiles,y)"
@@ -27,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for wrong input, 130 after an interruption.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.run is None:
+        parser.print_help()
+        return 2
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:
@@ -46,15 +48,22 @@ def _parser() -> argparse.ArgumentParser:
         prog="graphtf", description="Linear transformers as positional encodings: train and use molecular models."
     )
     parser.add_argument("--version", action="version", version=f"graphtf {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="train|compare|evaluate|predict")
+    parser.set_defaults(run=None)
+    verbs = parser.add_subparsers(metavar="train|compare|evaluate|predict")
 
     train = verbs.add_parser("train", help="train one model", description="Train one model; writes a run folder.")
-    train.add_argument("--config", metavar="FILE", help="config.yaml of a run; other options override it")
+    train.add_argument(
+        "--config", metavar="FILE", help="config.yaml of a run, or - for stdin; other options override it"
+    )
     train.add_argument("--pe", choices=PES, help="positional encoding (linear-transformer)")
     train.add_argument("--pe-dim", type=int, metavar="K", help="its columns (8 eigenvectors, 16 steps, 16 layers)")
-    train.add_argument("--seed", type=int, help="seed (0)")
+    train.add_argument("--seed", type=int, metavar="N", help="seed (0)")
     train.add_argument("--out", metavar="DIR", help="run folder (runs/PE-seedSEED)")
-    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run folder")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from last.ckpt of the run folder, with the options that stand there",
+    )
     _add_budget(train)
     train.add_argument("--progress", choices=("auto", "bar", "lines", "none"), help="how to show progress (auto)")
     train.set_defaults(run=_train, again="; the same command with --resume goes on")
@@ -62,28 +71,37 @@ def _parser() -> argparse.ArgumentParser:
     compare = verbs.add_parser(
         "compare",
         help="train with several encodings at equal budget",
-        description="Train the same model with several encodings; the same call again goes on where it was stopped.",
+        description="Train the same model with several encodings and tabulate those of this call. The same call again "
+        "goes on where it was stopped.",
     )
     compare.add_argument("--pe", choices=PES, nargs="+", default=list(PES), help="encodings (all)")
-    compare.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds (0)")
+    compare.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="seeds (0)")
     compare.add_argument("--out", metavar="DIR", default="runs/compare", help="folder of the runs (runs/compare)")
-    compare.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    compare.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
     _add_budget(compare)
     compare.set_defaults(run=_compare, again="; the same command goes on")
 
-    evaluate = verbs.add_parser("evaluate", help="mean absolute error of a checkpoint")
+    evaluate = verbs.add_parser(
+        "evaluate",
+        help="mean absolute error of a checkpoint",
+        description="Mean absolute error of a checkpoint on one split; the same number every time.",
+    )
     evaluate.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
-    evaluate.add_argument("--data", default="embedded", help=f"{DATA_HELP} (embedded)")
+    evaluate.add_argument("--data", metavar="DATA", help=f"{DATA_HELP} (what it was trained on)")
     evaluate.add_argument("--split", choices=("train", "val", "test"), default="val", help="split (val)")
     evaluate.add_argument("--subset", type=int, metavar="N", help="only the first N molecules")
     evaluate.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     evaluate.set_defaults(run=_evaluate, again="")
 
-    predict = verbs.add_parser("predict", help="predict for SMILES, as CSV")
+    predict = verbs.add_parser(
+        "predict",
+        help="predict for SMILES, as CSV",
+        description="Predict the target of molecules: echo CCO | graphtf predict --checkpoint runs/x/best.ckpt",
+    )
     predict.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
     predict.add_argument("--input", default="-", metavar="FILE", help=".csv[.gz], or one SMILES a line; - is stdin (-)")
-    predict.add_argument("--smiles-column", default="smiles", metavar="NAME", help="column of a CSV (smiles)")
+    predict.add_argument("--smiles-column", metavar="NAME", help="the input is a CSV with this column (smiles)")
     predict.add_argument("--output", default="-", metavar="FILE", help="CSV to write; - is stdout (-)")
     predict.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="unreadable molecules (raise)")
     predict.set_defaults(run=_predict, again="")
@@ -92,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
     """Options that `train` and `compare` share; unset ones are left to :class:`graphtf.train.TrainConfig`."""
-    parser.add_argument("--data", help=f"{DATA_HELP} (embedded)")
+    parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP} (embedded)")
     numbers: list[tuple[str, type, str]] = [
         ("epochs", int, "epochs (30)"),
         ("batch-size", int, "molecules a batch (128)"),
@@ -113,8 +131,8 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
     parser.add_argument("--norm", choices=("batch", "layer"), help="normalisation (batch)")
     parser.add_argument("--readout", choices=("sum", "mean"), help="pooling of the nodes (sum)")
-    parser.add_argument("--accelerator", help="Lightning accelerator: auto, cpu, gpu ... (auto)")
-    parser.add_argument("--strategy", help="Lightning strategy: auto, ddp ... (auto)")
+    parser.add_argument("--accelerator", metavar="NAME", help="Lightning accelerator: auto, cpu, gpu ... (auto)")
+    parser.add_argument("--strategy", metavar="NAME", help="Lightning strategy: auto, ddp ... (auto)")
     parser.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
 
 
@@ -129,18 +147,20 @@ def _train(arguments: argparse.Namespace) -> None:
     from graphtf.train import TrainConfig, train
 
     given = _given(arguments)
-    config: TrainConfig
-    if arguments.config is None:
+    path = arguments.config
+    if path is None and arguments.resume and "out" in given and (Path(given["out"]) / "config.yaml").is_file():
+        path = str(Path(given["out"]) / "config.yaml")
+    if path is None:
         config = TrainConfig(**given)
-        if "out" not in given:
-            config = replace(config, out=f"runs/{config.pe}-seed{config.seed}")
     else:
-        if not Path(arguments.config).is_file():
-            raise ValueError(f"there is no configuration {arguments.config}; give the config.yaml of a run")
-        loaded = TrainConfig.load(arguments.config)
-        if given.get("pe", loaded.pe) != loaded.pe:
+        config = TrainConfig.load(path)
+        if given.get("pe", config.pe) != config.pe:
             given.setdefault("pe_dim", None)
-        config = replace(loaded, **given)
+            config = replace(config, pe_dim=None)
+        config = replace(config, **given)
+    if "out" not in given:
+        own = arguments.resume and path not in (None, "-")
+        config = replace(config, out=str(Path(path).parent) if own else f"runs/{config.pe}-seed{config.seed}")
     metrics = train(config, arguments.resume)
     if metrics:
         print(json.dumps(metrics, indent=2))
@@ -150,6 +170,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     from graphtf.train import TrainConfig, compare
     from graphtf.train.compare import table
 
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)  # so that the runs, which are processes of their own, end with this one
     encodings, seeds = arguments.pe, arguments.seeds
     arguments.pe = None
     config = TrainConfig(**_given(arguments))
@@ -169,30 +193,34 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(result))
     else:
-        print(f"{result['split']} MAE {result['mae']!r} over {result['num_graphs']} molecules")
+        print(
+            f"MAE {result['mae']!r} over {result['num_graphs']} molecules, {result['split']} split of {result['data']}"
+        )
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     from graphtf.train.files import write_atomically
     from graphtf.train.predict import predict, read_molecules
 
-    smiles, places = read_molecules(arguments.input, arguments.smiles_column)
-    rows = predict(arguments.checkpoint, smiles, arguments.on_error, places)
+    output = arguments.output
+    if output != "-" and (Path(output).is_dir() or not Path(output).parent.is_dir()):
+        raise ValueError(f"the output must be a file in an existing folder, but got {output}")
+    molecules = read_molecules(arguments.input, arguments.smiles_column)
+    rows = predict(arguments.checkpoint, molecules, arguments.on_error, progress=sys.stderr.isatty())
 
     def write(file: Any) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["smiles", "prediction"])
-        writer.writerows((name, "" if value is None else repr(value)) for name, value, _ in rows)
+        writer.writerows((row.smiles, "" if row.value is None else repr(row.value)) for row in rows)
 
-    if arguments.output == "-":
+    def write_file(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write(file)
+
+    if output == "-":
         write(sys.stdout)
     else:
-
-        def write_file(path: Path) -> None:
-            with path.open("w", encoding="utf-8", newline="") as file:
-                write(file)
-
-        write_atomically(arguments.output, write_file)
-    for place, (_, _, reason) in zip(places, rows, strict=True):
-        if reason:
-            print(f"graphtf: {place} skipped: {reason}", file=sys.stderr)
+        write_atomically(output, write_file)
+    for molecule, row in zip(molecules, rows, strict=True):
+        if row.reason:
+            print(f"graphtf: {molecule.place} skipped: {row.reason}", file=sys.stderr)

@@ -126,6 +126,19 @@ def test_degenerate_graphs():
     torch.testing.assert_close(mixed[1], model(MOLECULES[0])[0], atol=1e-5, rtol=1e-5)
     model.train()
     assert torch.isfinite(model(Batch.from_data_list([atom, atom]))).all()  # no edge at all
+    model(atom).sum().backward()  # a single row, which torch's BatchNorm refuses
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_isolated_atoms_and_huge_scores_stay_finite():
+    model = model_of("none")
+    molecule = MOLECULES[0]
+    x = torch.cat([molecule.x, torch.zeros(1, 1, dtype=torch.int64)])
+    alone = Data(x=x, edge_index=molecule.edge_index, edge_attr=molecule.edge_attr)
+    assert torch.isfinite(model(alone)).all()
+    layer = GraphTransformerLayer(8, heads=2).eval()
+    h, e = 1e6 * torch.randn(molecule.num_nodes, 8), 1e6 * torch.randn(molecule.num_edges, 8)
+    assert all(torch.isfinite(out).all() for out in layer(h, e, molecule.edge_index))
 
 
 def test_several_columns_and_no_edge_features():
@@ -182,7 +195,16 @@ def test_bad_input():
         model_of("none")(Data(x=torch.ones(2, 1), edge_index=torch.tensor([[0, 1], [1, 0]])))
     with pytest.raises(ValueError, match=r"data\.edge_attr must be categories .* got nothing"):
         model_of("none")(Data(x=torch.tensor([[0], [1]]), edge_index=torch.tensor([[0, 1], [1, 0]])))
-    with pytest.raises(TypeError, match="must have an int attribute node_channels"):
+    short = Data(x=torch.tensor([[0], [1]]), edge_index=torch.tensor([[0, 1], [1, 0]]), edge_attr=torch.tensor([1]))
+    with pytest.raises(ValueError, match=r"data\.edge_attr must have one row for each of the 2 edges, but has 1 row"):
+        model_of("none")(short)
+    short.edge_attr = torch.tensor([1, 1])
+    short.random_walk_pe = torch.ones(1, 5)
+    with pytest.raises(ValueError, match="the encoding must have one row for each of the 2 nodes"):
+        model_of("stored")(short)
+    with pytest.raises(TypeError, match="channels must be an int"):
+        GraphTransformer(channels=16.0)
+    with pytest.raises(TypeError, match="must have int attributes node_channels and edge_channels"):
         GraphTransformer(encoding=torch.nn.Identity())
     with pytest.raises(ValueError, match="do not go together"):
         StoredEncoding("pe", 3, edge_channels=2)

@@ -165,6 +165,100 @@ def test_resume_and_its_errors(finished, molecules, cache, tmp_path):
         train(small(molecules, cache, out, epochs=4), resume=True)
     with pytest.raises(ValueError, match="no run to resume"):
         train(small(molecules, cache, tmp_path / "none"), resume=True)
+    with pytest.raises(ValueError, match="is a file"):
+        train(small(molecules, cache, out / "config.yaml"))
+    assert main(["train", "--out", str(out), "--resume"]) == 0  # the options stand in the folder
+
+
+def test_a_run_that_had_stopped_early_is_not_trained_on(molecules, cache, tmp_path):
+    config = small(molecules, cache, tmp_path / "run", epochs=60, patience=2, lr=2e-2)
+    metrics = train(config)
+    (tmp_path / "run" / "metrics.json").unlink()  # as if killed before it was written
+    again = train(config, resume=True)
+    assert {k: v for k, v in again.items() if k != "seconds_per_epoch"} == {
+        k: v for k, v in metrics.items() if k != "seconds_per_epoch"
+    }
+
+
+def test_a_moved_run_keeps_its_best_checkpoint(molecules, cache, tmp_path):
+    """The learning rate makes late epochs worse; the best one must survive a resume elsewhere."""
+    options = {"epochs": 8, "lr": 3e-2, "pe": "none"}
+    whole = train(small(molecules, cache, tmp_path / "whole", **options))
+    assert whole["best_epoch"] <= 5, "the test needs a best epoch before the interruption"
+    import graphtf.train.callbacks as callbacks
+
+    original = callbacks.History.on_train_epoch_end
+
+    def interrupt(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.current_epoch == 5:
+            raise RuntimeError("pulled the plug")
+
+    callbacks.History.on_train_epoch_end = interrupt
+    try:
+        with pytest.raises(RuntimeError, match="plug"):
+            train(small(molecules, cache, tmp_path / "first", **options))
+    finally:
+        callbacks.History.on_train_epoch_end = original
+    (tmp_path / "first").rename(tmp_path / "second")
+    moved = train(small(molecules, cache, tmp_path / "second", **options), resume=True)
+    for key in ("val_mae", "test_mae", "best_epoch", "epochs"):
+        assert moved[key] == whole[key]
+
+
+def test_divergence_is_an_error(molecules, cache, tmp_path):
+    with pytest.raises(RuntimeError, match=r"training diverged in epoch 1 .* smaller lr"):
+        train(small(molecules, cache, tmp_path / "run", lr=1e30, clip=1e30))
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_wrong_data_leaves_nothing(molecules, cache, tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.csv").write_text("smiles,y\nCC,1\nC(C,2\n")
+    (folder / "val.csv").write_text("smiles,target\nCC,1\n")
+    arguments = ["train", "--data", str(folder), "--root", str(cache), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    assert main(arguments) == 2
+    assert "train.csv, line 3, 'C(C'" in capsys.readouterr().err
+    (folder / "train.csv").write_text("smiles,y\nCC,1\nCCC,2\n")
+    assert main(arguments) == 2
+    assert "the column 'y' is missing" in capsys.readouterr().err
+    for wrong in (["--accelerator", "abacus"], ["--strategy", "ddp_spawn"], ["--heads", "5"]):
+        (folder / "val.csv").write_text("smiles,y\nCC,1\n")
+        assert main([*arguments, *wrong]) == 2
+        capsys.readouterr()
+    assert not (tmp_path / "run").exists()
+    assert main(arguments) == 0
+
+
+def test_a_last_batch_of_one_atom(cache, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.csv").write_text("smiles,y\nC,1\nCC,2\nC,1\nN,3\nO,4\n")
+    (folder / "val.csv").write_text("smiles,y\nC,1\n")
+    for pe in ("none", "linear-transformer"):
+        train(small(folder, cache, tmp_path / pe, pe=pe, batch_size=2))
+
+
+def test_a_folder_takes_one_process_at_a_time(molecules, cache, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(ValueError, match="another process is at work"):
+        train(small(molecules, cache, tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_two_processes_and_workers(molecules, cache, tmp_path):
+    """Data-parallel training on the CPU; its batches are those of one process, cut in two."""
+    where = ["--data", str(molecules), "--root", str(cache), "--out", str(tmp_path / "run"), "--progress", "lines"]
+    options = ["--devices", "2", "--strategy", "ddp", "--workers", "1", "--epochs", "2"]
+    run = subprocess.run(
+        [sys.executable, "-m", "graphtf", "train", *where, *BUDGET, *options], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("epoch 2/2") == 1
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 2
 
 
 @pytest.mark.slow
@@ -183,6 +277,17 @@ def test_compare(molecules, cache, tmp_path):
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "c").rglob("best.ckpt")}
     with pytest.raises(ValueError, match="holds a run with other options"):
         compare(small(molecules, cache, tmp_path / "c", epochs=3), ["none"])
+    with pytest.raises(ValueError, match=r"seeds must be at least one, each once, but got \[0, 0\]"):
+        compare(config, ["none"], seeds=[0, 0])
+
+
+@pytest.mark.slow
+def test_compare_reports_a_failed_run_and_can_be_repeated(molecules, cache, tmp_path):
+    wrong = small(molecules, cache, tmp_path / "c", epochs=1, accelerator="abacus")
+    with pytest.raises(RuntimeError, match=r"none-seed0 failed: .*abacus.*log\.txt"):
+        compare(wrong, ["none"])
+    rows = compare(small(molecules, cache, tmp_path / "c", epochs=1), ["none"])
+    assert len(rows[0]["val_mae"]) == 1
 
 
 def test_predict(finished, molecules, cache, tmp_path, capsys, monkeypatch):
@@ -211,11 +316,21 @@ def test_predict(finished, molecules, cache, tmp_path, capsys, monkeypatch):
 
     import io
 
-    monkeypatch.setattr("sys.stdin", io.StringIO("CCO ethanol\n\nCC\n"))
+    def standard_input(text):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    standard_input("CCO ethanol\n\nCC\n")
     assert main(["predict", "--checkpoint", checkpoint]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "smiles,prediction"
     assert [line.split(",")[0] for line in lines[1:]] == ["CCO", "CC"]
+    standard_input("x,mol\n1,CCO\n2,CC,3\n")
+    assert main(["predict", "--checkpoint", checkpoint, "--smiles-column", "mol", "--on-error", "skip"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[2].startswith("CC,")
+    assert "standard input, line 3 skipped: the row has 3 fields, but the header has 2" in err
+    assert main([*arguments, "--output", str(tmp_path)]) == 2
+    assert "the output must be a file" in capsys.readouterr().err
 
 
 def test_command_line(molecules, cache, tmp_path, capsys):
@@ -256,6 +371,11 @@ def test_command_line(molecules, cache, tmp_path, capsys):
         (ValueError, "has no columns", {"pe": "none", "pe_dim": 3}),
         (ValueError, "pe_dim must be at least 1", {"pe_dim": 0}),
         (ValueError, "progress must be one of", {"progress": "loud"}),
+        (ValueError, "norm must be one of", {"norm": "group"}),
+        (ValueError, "dropout must be below 1", {"dropout": 1.5}),
+        (ValueError, "heads must divide channels", {"channels": 10}),
+        (ValueError, "seed must be below", {"seed": 2**40}),
+        (TypeError, "data must be a str", {"data": 5}),
     ],
 )
 def test_bad_configuration(error, message, options):

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Batch
 from torch_geometric.utils import softmax
 
+from graphtf.models.categories import CategoricalEmbedding
+from graphtf.models.norms import NORMS, BatchNorm
 from graphtf.validate import check_choice, check_positive_int
 
-NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 READOUTS = ("mean", "sum")
 
 
@@ -59,6 +61,8 @@ class GraphTransformerLayer(nn.Module):
         check_positive_int("heads", heads)
         if channels % heads:
             raise ValueError(f"heads must divide channels, but got channels={channels} and heads={heads}")
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)):
+            raise TypeError(f"dropout must be a number in [0, 1), but got {dropout!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), but got {dropout}")
         check_choice("norm", norm, tuple(NORMS))
@@ -94,8 +98,6 @@ class _ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        if x.shape[0] == 0:  # a batch without edges, which BatchNorm refuses
-            return x
         x = self.norm1(x + self.dropout(self.out(y)))
         return self.norm2(x + self.dropout(self.back(self.hidden(x).relu())))
 
@@ -157,8 +159,8 @@ class GraphTransformer(nn.Module):
         readout: str = "sum",
     ) -> None:
         super().__init__()
-        check_positive_int("num_layers", num_layers)
-        check_positive_int("out_channels", out_channels)
+        for name, value in [("channels", channels), ("num_layers", num_layers), ("out_channels", out_channels)]:
+            check_positive_int(name, value)
         self.readout = check_choice("readout", readout, READOUTS)
         self.node_embedding = CategoricalEmbedding("x", node_types, channels)
         self.edge_embedding = CategoricalEmbedding("edge_attr", edge_types, channels) if edge_types else None
@@ -176,87 +178,52 @@ class GraphTransformer(nn.Module):
         self.encoding = encoding
         self.node_projection = self.edge_projection = None
         if encoding is not None:
-            for name in ("node_channels", "edge_channels"):
-                if not isinstance(getattr(encoding, name, None), int):
-                    raise TypeError(f"the encoding {type(encoding).__name__} must have an int attribute {name}")
-            self.node_projection = _projection(int(encoding.node_channels), channels)  # type: ignore[arg-type]
-            if encoding.edge_channels:
-                self.edge_projection = _projection(int(encoding.edge_channels), channels)  # type: ignore[arg-type]
+            sizes: list[Any] = [getattr(encoding, name, None) for name in ("node_channels", "edge_channels")]
+            if not all(isinstance(size, int) for size in sizes):
+                raise TypeError(
+                    f"the encoding {type(encoding).__name__} must have int attributes node_channels and edge_channels, "
+                    f"but they are {sizes}"
+                )
+            self.node_projection = _projection(check_positive_int("node_channels of the encoding", sizes[0]), channels)
+            if check_positive_int("edge_channels of the encoding", sizes[1], minimum=0):
+                self.edge_projection = _projection(int(sizes[1]), channels)
 
     def forward(self, data: Any) -> Tensor:
         """Predict for every graph of a `Data` or `Batch`: `[num_graphs, out_channels]`."""
+        if data.edge_index is None:
+            raise ValueError("data has no edge_index, but the layers attend along it; a graph without edges has [2, 0]")
+        num_edges = data.edge_index.shape[1]
         h = self.node_embedding(data.x)
         if self.edge_embedding is not None:
-            e = self.edge_embedding(data.edge_attr)
+            e = _rows(self.edge_embedding(data.edge_attr), num_edges, "data.edge_attr", "edges")
         else:
-            e = h.new_zeros(data.edge_index.shape[1], h.shape[1]) + self.edge_constant
+            e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
         if self.encoding is not None and self.node_projection is not None:
             node, edge = self.encoding(data, return_edge=True)
-            h = h + self.node_projection(node.to(h.dtype))
-            if self.edge_projection is not None and edge.shape[0]:
-                e = e + self.edge_projection(edge.to(e.dtype))
+            h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
+            if self.edge_projection is not None:
+                e = e + self.edge_projection(_rows(edge, num_edges, "the encoding", "edges").to(e.dtype))
         for layer in self.layers:
             h, e = layer(h, e, data.edge_index)
         batch = data.get("batch")
-        graphs = 1 if batch is None else data.num_graphs
-        batch = data.edge_index.new_zeros(h.shape[0]) if batch is None else batch
+        if batch is None:
+            graphs, batch = 1, data.edge_index.new_zeros(len(h))
+        else:
+            graphs = data.num_graphs if isinstance(data, Batch) else int(batch.max()) + 1
         pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
         if self.readout == "mean":
             pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)
         return self.head(pooled)
 
 
+def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:
+    """`x` if it has one row for each of the `rows` nodes or edges, which broadcasting would not notice."""
+    if x is None or x.shape[0] != rows:
+        got = "nothing" if x is None else f"{x.shape[0]} row(s)"
+        raise ValueError(f"{name} must have one row for each of the {rows} {what}, but has {got}")
+    return x
+
+
 def _projection(columns: int, channels: int) -> nn.Module:
     # Columns of an encoding differ in scale by orders of magnitude: normalise before mapping.
-    return nn.Sequential(nn.BatchNorm1d(columns, affine=False), nn.Linear(columns, channels, bias=False))
-
-
-class CategoricalEmbedding(nn.Module):
-    """Sum of one embedding for every column of an integer feature matrix.
-
-    Args:
-        name: name of the feature, for messages.
-        num_types: number of values, or one number for every column.
-        channels: width.
-
-    Example:
-        >>> import torch
-        >>> CategoricalEmbedding("x", (28, 4), 16)(torch.tensor([[27, 3], [0, 0]])).shape
-        torch.Size([2, 16])
-    """
-
-    def __init__(self, name: str, num_types: int | Sequence[int], channels: int) -> None:
-        super().__init__()
-        sizes = [num_types] if isinstance(num_types, int) else list(num_types)
-        if not sizes:
-            raise ValueError(f"the number of types of {name} must be an int or one for every column, but got none")
-        for size in sizes:
-            check_positive_int(f"the number of types of {name}", size)
-        self.name, self.sizes = name, tuple(sizes)
-        self.tables = nn.ModuleList(nn.Embedding(size, channels) for size in sizes)
-
-    def forward(self, feature: Tensor | None) -> Tensor:
-        """`[N]` or `[N, columns]` integers to `[N, channels]`.
-
-        Raises:
-            ValueError: the feature is missing, is no integer tensor, has another number of columns, or holds a value
-                that is not below the number of types.
-        """
-        if feature is None or feature.is_floating_point():
-            got = "nothing" if feature is None else str(feature.dtype)
-            raise ValueError(f"data.{self.name} must be categories (an integer tensor), but got {got}")
-        feature = feature.view(feature.shape[0], -1) if feature.numel() else feature.view(-1, len(self.sizes))
-        if feature.shape[1] != len(self.sizes):
-            raise ValueError(f"data.{self.name} must have {len(self.sizes)} column(s), but has {feature.shape[1]}")
-        columns = feature.long().unbind(1)
-        if not torch.compiler.is_compiling() and feature.device.type == "cpu":
-            for column, size in zip(columns, self.sizes, strict=True):
-                if column.numel() and not 0 <= int(column.min()) <= int(column.max()) < size:
-                    raise ValueError(
-                        f"data.{self.name} holds {int(column.min())} ... {int(column.max())}, but the model was made "
-                        f"for {size} types (0 ... {size - 1}); give the model the number of types of the data"
-                    )
-        out = self.tables[0](columns[0])
-        for table, column in zip(self.tables[1:], columns[1:], strict=True):
-            out = out + table(column)
-        return out
+    return nn.Sequential(BatchNorm(columns, affine=False), nn.Linear(columns, channels, bias=False))

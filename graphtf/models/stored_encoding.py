@@ -66,7 +66,7 @@ class StoredEncoding(nn.Module):
         node = self._read(data, self.node_attr, self.node_channels)
         if self.random_sign and self.training:
             batch = data.get("batch")
-            graphs = 1 if batch is None else data.num_graphs
+            graphs = 1 if batch is None else int(batch.max()) + 1 if batch.numel() else 0
             sign = 1.0 - 2.0 * torch.randint(2, (graphs, self.node_channels), device=node.device).to(node.dtype)
             node = node * (sign if batch is None else sign[batch])
         if not return_edge:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from graphtf.train.files import write_atomically
 
 
 class EpochSeed(pl.Callback):
@@ -50,6 +56,11 @@ class History(pl.Callback):
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": time.perf_counter() - self._start,
         }
+        if not (math.isfinite(row["train_mae"]) and math.isfinite(row["val_mae"])):
+            raise RuntimeError(
+                f"training diverged in epoch {row['epoch']} (training MAE {row['train_mae']}, validation MAE "
+                f"{row['val_mae']}); use a smaller lr or clip, and look at the targets"
+            )
         self.epochs.append(row)
         if self.lines and trainer.is_global_zero:
             print(
@@ -65,3 +76,35 @@ class History(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.epochs = list(state_dict["epochs"])
+
+
+class FinalEarlyStopping(EarlyStopping):
+    """Early stopping that stops a resumed run at once if it had stopped before."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the restored count."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Checkpoint that remembers the best one although its folder was moved or has another name here."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state, with all paths in this folder."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        moved["dirpath"] = str(self.dirpath)
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept})
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: written beside the file and renamed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint to a local path."""
+        write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))

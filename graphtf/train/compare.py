@@ -7,17 +7,19 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from graphtf.train.config import ENCODINGS, TrainConfig
 from graphtf.train.data import available_splits, load_graphs
-from graphtf.train.files import write_atomically, write_json, write_yaml
+from graphtf.train.files import write_atomically, write_json
 from graphtf.train.plots import plot_comparison
 from graphtf.validate import check_choice, check_positive_int
 
@@ -46,8 +48,10 @@ def compare(
     """
     for pe in encodings:
         check_choice("pe", pe, tuple(ENCODINGS))
-    if not encodings or not seeds:
-        raise ValueError(f"at least one encoding and one seed are needed, but got {list(encodings)} and {list(seeds)}")
+    given: dict[str, list[Any]] = {"encodings": list(encodings), "seeds": list(seeds)}
+    for name, values in given.items():
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name} must be at least one, each once, but got {values}")
     check_positive_int("jobs", jobs)
     available_splits(config.data)
     out = Path(config.out)
@@ -58,7 +62,7 @@ def compare(
     ]
     for one in configs:
         path = Path(one.out) / "config.yaml"
-        if path.exists():
+        if path.exists() and _started(Path(one.out)):
             different = TrainConfig.load(path).differences(one)
             if different:
                 raise ValueError(
@@ -115,15 +119,21 @@ def _collect(configs: list[TrainConfig], encodings: Sequence[str]) -> list[dict[
     return rows
 
 
+def _started(out: Path) -> bool:
+    return (out / "last.ckpt").exists() or (out / "metrics.json").exists()
+
+
 def _run_all(configs: list[TrainConfig], jobs: int, hide: bool) -> None:
     """Run every configuration in a process of its own, with a bar of epochs for each that is at work."""
     processes: list[subprocess.Popen[str]] = []
+    stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_run_one, config, hide, processes) for config in configs]
+        futures = [pool.submit(_run_one, config, hide, processes, stop) for config in configs]
         try:
-            for future in futures:
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()
         except BaseException:
+            stop.set()
             for future in futures:
                 future.cancel()
             for process in processes:
@@ -131,37 +141,34 @@ def _run_all(configs: list[TrainConfig], jobs: int, hide: bool) -> None:
             raise
 
 
-def _run_one(config: TrainConfig, hide: bool, processes: list[subprocess.Popen[str]]) -> None:
+def _run_one(config: TrainConfig, hide: bool, processes: list[subprocess.Popen[str]], stop: threading.Event) -> None:
     out = Path(config.out)
-    if (out / "metrics.json").exists():
+    if (out / "metrics.json").exists() or stop.is_set():
         return
-    resume = (out / "config.yaml").exists()
-    if not resume:
-        write_yaml(out / "config.yaml", config.to_dict())
-    command = [
-        sys.executable,
-        "-m",
-        "graphtf",
-        "train",
-        "--config",
-        str(out / "config.yaml"),
-        "--out",
-        str(out),
-        "--resume",
-    ]
-    name = f"{config.pe}, seed {config.seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    # -P: no module in the current directory may stand in for one of Python's.
+    command = [sys.executable, "-P", "-m", "graphtf", "train", "--config", "-", "--out", str(out)]
+    command += ["--resume"] if _started(out) else []
     log_path = out / "log.txt"
     with (
-        tqdm(total=config.epochs, desc=f"{name:<27}", unit="epoch", disable=hide, mininterval=0) as bar,
+        tqdm(total=config.epochs, desc=f"{out.name:<26}", unit="epoch", disable=hide, mininterval=0) as bar,
         log_path.open("a", encoding="utf-8") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
     ):
         processes.append(process)
-        for line in process.stdout or []:
+        if stop.is_set():
+            process.terminate()
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the pipes to the run were not made")
+        process.stdin.write(yaml.safe_dump(config.to_dict()))
+        process.stdin.close()
+        for line in process.stdout:
             log.write(line)
             if found := re.match(r"epoch (\d+)/.*val MAE ([\d.]+)", line):
                 bar.update(int(found[1]) - bar.n)
                 bar.set_postfix_str(f"val MAE {found[2]}")
-    if process.returncode:
+    if process.returncode and not stop.is_set():
         last = log_path.read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise RuntimeError(f"the run {out} failed: {' '.join(last)} (see {log_path})")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from graphtf.models.graph_transformer import READOUTS
+from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
 
 ENCODINGS = {"none": 0, "laplacian": 8, "random-walk": 16, "linear-transformer": 16}
 """The encodings and their default number of columns."""
 
-WHERE = ("out", "root", "accelerator", "devices", "strategy", "threads", "workers", "progress")
+WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
 """Options that say where and how a run is computed, not what: they may change when it is resumed."""
 
 
@@ -72,13 +75,29 @@ class TrainConfig:
     progress: str = "auto"
 
     def __post_init__(self) -> None:
-        check_choice("pe", self.pe, tuple(ENCODINGS))
+        for name in ("data", "out", "accelerator", "strategy", "root"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name != "root" or value is not None):
+                raise TypeError(f"{name} must be a str, but got {value!r} ({type(value).__name__})")
         for name in ("epochs", "batch_size", "layers", "channels", "heads", "devices", "threads"):
             check_positive_int(name, getattr(self, name))
         for name in ("patience", "seed", "workers"):
             check_positive_int(name, getattr(self, name), minimum=0)
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2**32, but got {self.seed}")
         if self.subset is not None:
             check_positive_int("subset", self.subset)
+        check_choice("pe", self.pe, tuple(ENCODINGS))
+        check_choice("norm", self.norm, tuple(NORMS))
+        check_choice("readout", self.readout, READOUTS)
+        check_choice("progress", self.progress, ("auto", "bar", "lines", "none"))
+        if self.channels % self.heads:
+            raise ValueError(f"heads must divide channels, but got channels={self.channels} and heads={self.heads}")
+        if any(word in self.strategy for word in ("spawn", "fork", "notebook")):
+            raise ValueError(
+                f"strategy={self.strategy!r} trains in processes whose results are lost; use 'ddp', which starts the "
+                "command again for every device"
+            )
         if self.pe_dim is None:
             object.__setattr__(self, "pe_dim", ENCODINGS[self.pe])
         elif self.pe == "none":
@@ -91,7 +110,8 @@ class TrainConfig:
             _check_number(name, getattr(self, name), above_zero=True)
         for name in ("dropout", "weight_decay"):
             _check_number(name, getattr(self, name), above_zero=False)
-        check_choice("progress", self.progress, ("auto", "bar", "lines", "none"))
+        if self.dropout >= 1:
+            raise ValueError(f"dropout must be below 1, but got {self.dropout}")
 
     def to_dict(self) -> dict[str, Any]:
         """All options as a plain dictionary."""
@@ -99,17 +119,25 @@ class TrainConfig:
 
     @classmethod
     def load(cls, path: str | Path) -> TrainConfig:
-        """Read a `config.yaml`.
+        """Read a `config.yaml`, or standard input for `-`.
 
         Raises:
-            ValueError: the file holds something else.
+            FileNotFoundError: there is no such file.
+            ValueError: it holds something else.
         """
         import yaml
 
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if str(path) != "-" and not Path(path).is_file():
+            raise FileNotFoundError(f"there is no configuration {path}; give the config.yaml of a run")
+        text = sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8")
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
         known = {f.name for f in fields(cls)}
         if not isinstance(content, dict) or set(content) - known:
-            raise ValueError(f"{path} is no configuration of a run of this version of graphtf")
+            unknown = f", it has {sorted(set(content) - known)}" if isinstance(content, dict) else ""
+            raise ValueError(f"{path} is no configuration of a run of this version of graphtf{unknown}")
         return cls(**content)
 
     def differences(self, other: TrainConfig) -> list[str]:

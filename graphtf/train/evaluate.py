@@ -15,6 +15,7 @@ from torch_geometric.loader import DataLoader
 
 from graphtf.train.data import load_graphs
 from graphtf.train.regressor import MoleculeRegressor
+from graphtf.validate import check_positive_int
 
 BATCH_SIZE = 256
 
@@ -37,8 +38,9 @@ def load_checkpoint(path: str | Path) -> MoleculeRegressor:
         content = torch.load(path, map_location="cpu", weights_only=True)
         module = MoleculeRegressor(**content["hyper_parameters"])
         module.load_state_dict(content["state_dict"])
-    except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of this version of graphtf: {error}") from error
+    except Exception as error:  # whatever torch, pickle or the module raise on a file that is something else
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is no checkpoint of this version of graphtf: {reason}") from error
     return module.eval()
 
 
@@ -70,26 +72,34 @@ def mean_absolute_error(module: MoleculeRegressor, graphs: list[Data]) -> float:
 
 
 def evaluate(
-    checkpoint: str | Path, data: str, split: str = "val", root: str | None = None, subset: int | None = None
+    checkpoint: str | Path,
+    data: str | None = None,
+    split: str = "val",
+    root: str | None = None,
+    subset: int | None = None,
 ) -> dict[str, Any]:
     """Mean absolute error of a checkpoint on one split.
 
     Args:
         checkpoint: path of a checkpoint.
-        data: `embedded`, `zinc` or a directory, see :class:`graphtf.train.TrainConfig`.
+        data: `embedded`, `zinc` or a directory, see :class:`graphtf.train.TrainConfig`; `None` for what it was trained
+            on.
         split: `train`, `val` or `test`.
         root: folder of cached data sets.
         subset: number of molecules, from the first on; `None` for all.
 
     Returns:
-        `mae`, `num_graphs`, `split`. The same every time, to the last digit.
+        `mae`, `num_graphs`, `split`, `data`. The same every time, to the last digit.
 
     Raises:
-        ValueError: the checkpoint, the data or the split does not exist.
+        ValueError: the checkpoint, the data or the split does not exist, or `subset` is not positive.
     """
+    if subset is not None:
+        check_positive_int("subset", subset)
     module = load_checkpoint(checkpoint)
+    data = module.hparams["data"] if data is None else data
     graphs = load_graphs(data, split, module.hparams["pe"], module.hparams["pe_dim"], root, subset)
-    return {"mae": mean_absolute_error(module, graphs), "num_graphs": len(graphs), "split": split}
+    return {"mae": mean_absolute_error(module, graphs), "num_graphs": len(graphs), "split": split, "data": data}
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write JSON atomically."""
-    write_atomically(path, lambda p: p.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    write_atomically(
+        path, lambda p: p.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    )
 
 
 def write_yaml(path: str | Path, content: dict[str, Any]) -> None:

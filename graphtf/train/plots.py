@@ -30,6 +30,8 @@ def plot_curves(epochs: list[dict[str, float]], path: Path, title: str) -> None:
 def plot_comparison(histories: dict[str, list[list[dict[str, float]]]], path: Path, title: str) -> None:
     """Draw the validation MAE over the epochs for every encoding: the mean over seeds, with a band from least to most.
 
+    The legend has the mean of the best epochs, as the table; where runs stopped early, a curve ends with the shortest.
+
     Args:
         histories: for every encoding, the rows of every seed.
         path: the PNG to write.
@@ -42,7 +44,8 @@ def plot_comparison(histories: dict[str, list[list[dict[str, float]]]], path: Pa
         number = [row["epoch"] for row in runs[0][:length]]
         mean = [sum(column) / len(column) for column in columns]
         color = COLORS.get(pe)
-        axes.plot(number, mean, color=color, label=f"{pe} ({mean[-1]:.3f})")
+        best = sum(min(row["val_mae"] for row in run) for run in runs) / len(runs)
+        axes.plot(number, mean, color=color, label=f"{pe}, best {best:.3f}")
         if len(runs) > 1:
             low, high = [min(c) for c in columns], [max(c) for c in columns]
             axes.fill_between(number, low, high, color=color, alpha=0.2, linewidth=0)
@@ -61,10 +64,11 @@ def _figure() -> tuple[Any, Any]:
 def _finish(figure: Any, axes: Any, path: Path, title: str) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    if min(min(line.get_ydata()) for line in axes.get_lines()) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="mean absolute error", title=title)
     axes.grid(alpha=0.3)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
 
 from graphtf.datasets.featurize import zinc_graph
 from graphtf.datasets.table import read_bytes, read_table
@@ -13,19 +16,35 @@ from graphtf.train.evaluate import load_checkpoint, predict_graphs
 from graphtf.validate import check_choice
 
 
+class Molecule(NamedTuple):
+    """A SMILES, where it stands, and what is wrong with the place, if anything."""
+
+    smiles: str
+    place: str
+    problem: str = ""
+
+
+class Prediction(NamedTuple):
+    """The predicted target of a molecule, or the reason why there is none."""
+
+    smiles: str
+    value: float | None
+    reason: str = ""
+
+
 def predict(
-    checkpoint: str | Path, smiles: Iterable[str], on_error: str = "raise", places: Sequence[str] | None = None
-) -> list[tuple[str, float | None, str]]:
+    checkpoint: str | Path, molecules: Iterable[str | Molecule], on_error: str = "raise", progress: bool = False
+) -> list[Prediction]:
     """Predict the target of every molecule.
 
     Args:
         checkpoint: path of a checkpoint.
-        smiles: molecules.
+        molecules: SMILES, or what :func:`read_molecules` gives.
         on_error: `"raise"` or `"skip"`, which leaves the prediction of an unreadable molecule out.
-        places: where every molecule stands, for messages; `None` numbers them.
+        progress: show a bar.
 
     Returns:
-        One `(smiles, prediction, reason)` a molecule, in order; where the prediction is `None` the reason says why.
+        One prediction a molecule, in order.
 
     Raises:
         ValueError: the checkpoint is none, `on_error` is neither, or a molecule cannot be read and is not skipped.
@@ -33,42 +52,56 @@ def predict(
     check_choice("on_error", on_error, ("raise", "skip"))
     module = load_checkpoint(checkpoint)
     transform = build_transform(module.hparams["pe"], module.hparams["pe_dim"])
-    names, graphs, reasons = list(smiles), [], []
-    for number, text in enumerate(names):
+    listed = [
+        item if isinstance(item, Molecule) else Molecule(item, f"molecule {number}")
+        for number, item in enumerate(molecules, start=1)
+    ]
+    graphs, reasons = [], []
+    for molecule in tqdm(listed, desc="molecules", unit="molecule", leave=False, disable=not progress):
         try:
-            graph = zinc_graph(text)
+            if molecule.problem:
+                raise ValueError(molecule.problem)
+            graph = zinc_graph(molecule.smiles)
         except ValueError as error:
             if on_error == "raise":
-                place = places[number] if places is not None else f"molecule {number + 1}"
-                raise ValueError(f"{place}: {error}; or leave such molecules out by on_error='skip'") from error
+                raise ValueError(f"{molecule.place}: {error}; on_error skip leaves such molecules out") from error
             reasons.append(str(error))
-            continue
-        graphs.append(graph if transform is None else transform(graph))
-        reasons.append("")
+        else:
+            graphs.append(graph if transform is None else transform(graph))
+            reasons.append("")
     values = iter(predict_graphs(module, graphs).tolist())
-    return [(name, None if reason else next(values), reason) for name, reason in zip(names, reasons, strict=True)]
+    return [
+        Prediction(molecule.smiles, None if reason else next(values), reason)
+        for molecule, reason in zip(listed, reasons, strict=True)
+    ]
 
 
-def read_molecules(path: str, column: str = "smiles") -> tuple[list[str], list[str]]:
+def read_molecules(path: str, column: str | None = None) -> list[Molecule]:
     """Read SMILES, and where each of them stands.
 
     Args:
-        path: a `.csv` or `.csv.gz` file with a header, any other file with one SMILES a line (what follows a space is a
-            name), or `-` for such lines on standard input.
-        column: name of the column of a CSV file.
-
-    Returns:
-        The SMILES and their places, `file, line`. A row without SMILES gives an empty one.
+        path: a file, or `-` for standard input.
+        column: name of the column of a CSV file. `None` means `smiles` if the path ends with `.csv` or `.csv.gz`; any
+            other input has one SMILES a line, and what follows a space there is a name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a CSV file is damaged or lacks the column.
+        ValueError: it is damaged, or a CSV file lacks the column.
     """
-    if path != "-" and path.endswith((".csv", ".csv.gz")):
-        rows, bad = read_table(read_bytes(Path(path), "the input"), path, column, None)
-        found = sorted([(row.line, row.smiles) for row in rows] + [(row.line, "") for row in bad])
-        return [smiles for _, smiles in found], [f"{path}, line {line}" for line, _ in found]
-    lines = sys.stdin.read() if path == "-" else read_bytes(Path(path), "the input").decode("utf-8")
-    numbered = [(i, line.split()[0]) for i, line in enumerate(lines.splitlines(), start=1) if line.strip()]
+    content = sys.stdin.buffer.read() if path == "-" else read_bytes(Path(path), "the input")
     source = "standard input" if path == "-" else path
-    return [text for _, text in numbered], [f"{source}, line {i}" for i, _ in numbered]
+    if column is None and path.endswith((".csv", ".csv.gz")):
+        column = "smiles"
+    if column is not None:
+        rows, bad = read_table(content, source, column, None)
+        found = [(row.line, row.smiles, "") for row in rows] + [(row.line, row.text, row.reason) for row in bad]
+        return [Molecule(text, f"{source}, line {line}", problem) for line, text, problem in sorted(found)]
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source} is no text in UTF-8 ({error.reason}); a compressed file is a .csv.gz") from error
+    return [
+        Molecule(line.split()[0], f"{source}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]

@@ -22,6 +22,7 @@ class MoleculeRegressor(pl.LightningModule):
         lr, weight_decay: of AdamW; `lr` is the peak of the one-cycle schedule.
         target_mean, target_std: mean and standard deviation of the training targets; the network predicts in units of
             them.
+        data: what the module was trained on, for those who read the checkpoint.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class MoleculeRegressor(pl.LightningModule):
         weight_decay: float = 1e-5,
         target_mean: float = 0.0,
         target_std: float = 1.0,
+        data: str = "embedded",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

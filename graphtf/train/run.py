@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import statistics
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from filelock import FileLock, Timeout
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch_geometric.data import Data
 
-from graphtf.train.callbacks import EpochSeed, History
+from graphtf.train.callbacks import AtomicCheckpointIO, EpochSeed, FinalEarlyStopping, History, MovableCheckpoint
 from graphtf.train.config import TrainConfig
 from graphtf.train.data import MoleculeData, available_splits, load_graphs
 from graphtf.train.evaluate import load_checkpoint, mean_absolute_error
 from graphtf.train.files import write_json, write_yaml
 from graphtf.train.plots import plot_curves
+from graphtf.train.quiet import global_settings_kept, quiet
 from graphtf.train.regressor import MoleculeRegressor
 
 
@@ -31,7 +31,8 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
     """Train, keep the checkpoint with the best validation MAE, evaluate it.
 
     The run folder gets `config.yaml`, `best.ckpt`, `last.ckpt` (after every epoch), `logs` (CSV and TensorBoard), and
-    at the end `curves.png` and `metrics.json`.
+    at the end `curves.png`, `history.json` and `metrics.json`. Nothing is written before the data has been read and the
+    model made.
 
     Args:
         config: the options.
@@ -43,53 +44,56 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
         `seconds_per_epoch` (median), `epochs`, `best_epoch`, `seed`, `pe`. The MAEs are those of `best.ckpt`.
 
     Raises:
-        ValueError: the data does not exist; the folder holds a run already; or there is none, or another one, to
-            resume.
+        ValueError: the data does not exist or is wrong; the folder holds a run already, or another process works in it;
+            or there is none, or another one, to resume.
+        RuntimeError: the loss became infinite or not a number.
     """
     out = Path(config.out)
     splits = available_splits(config.data)
-    main_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    if main_process:
-        finished = _prepare_folder(config, out, resume)
-        if finished is not None:
-            return finished
-    torch.set_num_threads(config.threads)
-    show = main_process and config.progress != "none"
+    if int(os.environ.get("LOCAL_RANK", "0")):  # started by Lightning for another device: the first one has checked
+        return _fit(config, out, splits, resume)
+    finished = _check_folder(config, out, resume)
+    if finished is not None:
+        return finished
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return _fit(config, out, splits, resume)
+    except Timeout as error:
+        raise ValueError(f"another process is at work in {out}; wait for it, or choose another folder") from error
+    finally:
+        if not lock.is_locked:
+            (out / ".lock").unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
+
+
+def _fit(config: TrainConfig, out: Path, splits: tuple[str, ...], resume: bool) -> dict[str, Any]:
+    first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    show = first_process and config.progress != "none"
     train_graphs, val_graphs = (_graphs(config, split, show) for split in ("train", "val"))
-    targets = torch.cat([graph.y.view(-1) for graph in train_graphs]).double()
-    module = MoleculeRegressor(
-        config.pe,
-        config.pe_dim or 0,
-        {
-            "channels": config.channels,
-            "num_layers": config.layers,
-            "heads": config.heads,
-            "dropout": config.dropout,
-            "norm": config.norm,
-            "readout": config.readout,
-        },
-        config.seed,
-        config.lr,
-        config.weight_decay,
-        float(targets.mean()),
-        float(targets.std()) if len(targets) > 1 and float(targets.std()) > 0 else 1.0,
-    )
-    if show:
-        print(
-            f"{config.pe} encoding, {module.num_parameters:,} parameters, {len(train_graphs):,} training and "
-            f"{len(val_graphs):,} validation molecules, run folder {out}",
-            flush=True,
-        )
-    bar = config.progress == "bar" or (config.progress == "auto" and sys.stderr.isatty())
+    module = _module(config, train_graphs)
+    bar = first_process and (config.progress == "bar" or (config.progress == "auto" and sys.stderr.isatty()))
     history = History(lines=show and not bar)
-    with _quiet():
-        trainer = _trainer(config, out, history, bar and main_process)
-        last = out / "last.ckpt"
+    checkpoint = out / "last.ckpt" if resume and (out / "last.ckpt").is_file() else None
+    with global_settings_kept(), quiet():
+        torch.set_num_threads(config.threads)
+        trainer = _trainer(config, out, history, bar)
+        if first_process:
+            write_yaml(out / "config.yaml", config.to_dict())
+        if show:
+            start = "the beginning" if checkpoint is None else str(checkpoint)
+            print(
+                f"{config.pe} encoding, {module.num_parameters:,} parameters, {len(train_graphs):,} training and "
+                f"{len(val_graphs):,} validation molecules; run folder {out}, from {start}",
+                flush=True,
+            )
         try:
             trainer.fit(
                 module,
                 datamodule=MoleculeData(config, train_graphs, val_graphs),
-                ckpt_path=str(last) if resume and last.is_file() else None,
+                ckpt_path=None if checkpoint is None else str(checkpoint),
                 weights_only=True,
             )
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
@@ -116,31 +120,61 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
     return metrics
 
 
-def _prepare_folder(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any] | None:
-    """Check and write `config.yaml`; the metrics if the run is finished already."""
-    import json
-
-    path = out / "config.yaml"
+def _check_folder(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any] | None:
+    """Whether the run may go into this folder; the metrics if it is finished already."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"the run folder {out} is a file; choose another with --out")
+    path, last, metrics = (out / name for name in ("config.yaml", "last.ckpt", "metrics.json"))
+    started = path.exists() and (last.exists() or metrics.exists())
     if not resume:
-        if path.exists():
+        if started:
             raise ValueError(
                 f"{out} already holds a run; add --resume to go on with it, or choose another folder with --out"
             )
-        write_yaml(path, config.to_dict())
         return None
     if not path.exists():
         raise ValueError(f"{out} holds no run to resume (no config.yaml); leave --resume out to start one")
+    if not started:
+        return None
     different = TrainConfig.load(path).differences(config)
     if different:
         raise ValueError(
-            f"{out} holds a run with other options ({'; '.join(different)}); resume it with its own, or choose "
-            "another folder"
+            f"{out} holds a run with other options ({'; '.join(different)}); resume it with its own (graphtf train "
+            f"--out {out} --resume), or choose another folder"
         )
-    metrics = out / "metrics.json"
     if metrics.exists():
         print(f"{out} is finished: nothing to resume", flush=True)
         return dict(json.loads(metrics.read_text(encoding="utf-8")))
+    try:
+        torch.load(last, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{last} is damaged ({reason}); remove it to start the run from the beginning") from error
     return None
+
+
+def _module(config: TrainConfig, graphs: list[Data]) -> MoleculeRegressor:
+    targets = torch.cat([graph.y.view(-1) for graph in graphs]).double()
+    spread = float(targets.std()) if len(targets) > 1 else 0.0
+    model = {
+        "channels": config.channels,
+        "num_layers": config.layers,
+        "heads": config.heads,
+        "dropout": config.dropout,
+        "norm": config.norm,
+        "readout": config.readout,
+    }
+    return MoleculeRegressor(
+        config.pe,
+        config.pe_dim or 0,
+        model,
+        config.seed,
+        config.lr,
+        config.weight_decay,
+        float(targets.mean()),
+        spread if spread > 0 else 1.0,
+        config.data,
+    )
 
 
 def _graphs(config: TrainConfig, split: str, show: bool) -> list[Data]:
@@ -156,51 +190,34 @@ def _graphs(config: TrainConfig, split: str, show: bool) -> list[Data]:
 def _trainer(config: TrainConfig, out: Path, history: History, bar: bool) -> pl.Trainer:
     callbacks: list[pl.Callback] = [EpochSeed(config.seed), history]
     if config.patience:
-        callbacks.append(EarlyStopping("val_mae", patience=config.patience, mode="min"))
+        callbacks.append(FinalEarlyStopping("val_mae", patience=config.patience, mode="min"))
     if bar:
         callbacks.append(TQDMProgressBar(refresh_rate=5))
-    # Both after the whole epoch, so that a checkpoint is always between two epochs.
+    # After the whole epoch, so that a checkpoint is always between two epochs.
+    when: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks += [
-        ModelCheckpoint(
-            out, "best", monitor="val_mae", mode="min", save_on_train_epoch_end=True, enable_version_counter=False
-        ),
-        ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False),
+        MovableCheckpoint(out, "best", monitor="val_mae", mode="min", **when),
+        MovableCheckpoint(out, "last", **when),
     ]
-    return pl.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        strategy=config.strategy,
-        max_epochs=config.epochs,
-        gradient_clip_val=config.clip,
-        callbacks=callbacks,
-        logger=[CSVLogger(out, name="logs"), TensorBoardLogger(str(out), name="logs")],
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,  # the order of the molecules is a function of the epoch
-        log_every_n_steps=50,
-        deterministic="warn",
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what Lightning says about choices that are made here on purpose."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            for message in (
-                ".*does not have many workers",
-                ".*Checkpoint directory .* exists and is not empty",
-                ".*The number of training batches .* is smaller than the logging interval",
-                ".*GPU available but not used",
-                ".*isinstance\\(treespec, LeafSpec\\)",  # Lightning with torch 2.13
-            ):
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        return pl.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            strategy=config.strategy,
+            max_epochs=config.epochs,
+            gradient_clip_val=config.clip,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=[CSVLogger(out / "logs", name="csv"), TensorBoardLogger(str(out / "logs"), name="tensorboard")],
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,  # the order of the molecules is a function of the epoch
+            log_every_n_steps=50,
+            deterministic="warn",
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(
+            f"Lightning has no trainer for accelerator={config.accelerator!r}, devices={config.devices}, "
+            f"strategy={config.strategy!r}: {str(error).splitlines()[0]}"
+        ) from error
