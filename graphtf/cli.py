@@ -178,7 +178,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     arguments.pe = None
     config = TrainConfig(**_given(arguments))
     print(
-        f"graphtf: training with {', '.join(encodings)} for {config.epochs} epochs each, seed(s) "
+        f"graphtf: training with {', '.join(encodings)} for {config.epochs} epochs each, seeds "
         f"{', '.join(map(str, seeds))}, {arguments.jobs} at a time, on {config.data} data; runs in {config.out}",
         flush=True,
     )

@@ -77,7 +77,8 @@ def compare(
     histories = {
         pe: [json.loads((Path(c.out) / "history.json").read_text()) for c in configs if c.pe == pe] for pe in encodings
     }
-    plot_comparison(histories, out / "comparison.png", f"validation MAE, {config.data} data, {len(seeds)} seed(s)")
+    repeats = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    plot_comparison(histories, out / "comparison.png", f"validation MAE, {Path(config.data).name} data, {repeats}")
     return rows
 
 
