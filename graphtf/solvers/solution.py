@@ -37,7 +37,7 @@ class Solution(Tensor):
     bound: Tensor | None
     history: Tensor | None
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # results of operations are plain tensors
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # results are plain tensors
 
     @classmethod
     def of(
