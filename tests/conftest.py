@@ -1,0 +1,59 @@
+"""Molecules and runs that several test files share."""
+
+import csv
+import gzip
+
+import pytest
+
+from graphtf.datasets import clean_leads_smiles, penalized_logp
+
+
+@pytest.fixture(scope="session")
+def molecules(tmp_path_factory):
+    """A folder with 96 training, 24 validation and 24 test molecules."""
+    folder = tmp_path_factory.mktemp("molecules")
+    smiles = clean_leads_smiles("val")
+    for split, rows in [("train", smiles[:96]), ("val", smiles[96:120]), ("test", smiles[120:144])]:
+        name = folder / f"{split}.csv.gz"
+        with gzip.open(name, "wt", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["smiles", "y"])
+            writer.writerows((s, penalized_logp(s)) for s in rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def small(molecules, cache):
+    """Make the configuration of a run that takes a second."""
+    from graphtf.train import TrainConfig
+
+    def make(out, **options):
+        defaults = {
+            "data": str(molecules),
+            "root": str(cache),
+            "out": str(out),
+            "channels": 16,
+            "layers": 2,
+            "heads": 4,
+            "batch_size": 16,
+            "epochs": 2,
+            "accelerator": "cpu",
+            "progress": "none",
+        }
+        return TrainConfig(**defaults | options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(small, tmp_path_factory):
+    """A finished run: its folder and metrics."""
+    from graphtf.train import train
+
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return out, train(small(out, epochs=3))
