@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from graphtf.train.config import ENCODINGS, TrainConfig
+from graphtf.train.config import ENCODINGS, WHERE, TrainConfig
 from graphtf.train.data import available_splits, load_graphs
 from graphtf.train.files import write_atomically, write_json
 from graphtf.train.plots import plot_comparison
@@ -72,7 +72,8 @@ def compare(
         load_graphs(config.data, split, "none", 0, config.root)
     _run_all(configs, jobs, hide=config.progress == "none")
     rows = _collect(configs, encodings)
-    write_json(out / "comparison.json", {"config": config.to_dict(), "seeds": list(seeds), "rows": rows})
+    common = {name: value for name, value in config.to_dict().items() if name not in (*WHERE, "pe", "pe_dim", "seed")}
+    write_json(out / "comparison.json", {"config": common, "seeds": list(seeds), "rows": rows})
     write_atomically(out / "comparison.md", lambda p: p.write_text(table(rows) + "\n", encoding="utf-8"))
     histories = {
         pe: [json.loads((Path(c.out) / "history.json").read_text()) for c in configs if c.pe == pe] for pe in encodings
