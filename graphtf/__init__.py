@@ -7,7 +7,18 @@ data sets, models and training live in :mod:`graphtf.transforms`, :mod:`graphtf.
 """
 
 from graphtf.attention import LinearAttention, StructuredAttention
-from graphtf.constructions import electric_flow, random_walk, subspace_iteration
+from graphtf.constructions import (
+    chebyshev,
+    chebyshev_subspace_iteration,
+    conjugate_gradient,
+    electric_flow,
+    fast_inverse,
+    heat_kernel,
+    heavy_ball,
+    random_walk,
+    resistive_embedding,
+    subspace_iteration,
+)
 from graphtf.incidence import Incidence
 from graphtf.transformer import LinearTransformer, LiteralTransformer
 
@@ -20,7 +31,14 @@ __all__ = [
     "LiteralTransformer",
     "StructuredAttention",
     "__version__",
+    "chebyshev",
+    "chebyshev_subspace_iteration",
+    "conjugate_gradient",
     "electric_flow",
+    "fast_inverse",
+    "heat_kernel",
+    "heavy_ball",
     "random_walk",
+    "resistive_embedding",
     "subspace_iteration",
 ]

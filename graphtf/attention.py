@@ -104,7 +104,21 @@ class LinearAttention(nn.Module):
         return f"heads={self.value.shape[0]}, width={self.skip.shape[0]}"
 
 
-class StructuredAttention(nn.Module):
+class Layer(nn.Module):
+    """Part of a :class:`graphtf.LinearTransformer`; `forward(layout, registers)` maps `[*, p, k]` and returns both."""
+
+    @property
+    def num_registers(self) -> int:
+        """Number `p` of registers that the layer maps."""
+        raise NotImplementedError
+
+    @property
+    def is_polynomial(self) -> bool:
+        """Whether the layer maps registers linearly, by polynomials in `L` with numbers as coefficients."""
+        return False
+
+
+class StructuredAttention(Layer):
     r"""Linear attention whose parameters depend neither on the number of nodes nor on that of edges.
 
     .. math::
@@ -187,6 +201,11 @@ class StructuredAttention(nn.Module):
         self.score: nn.Parameter | None
         self.update: nn.Parameter | None
         self.update_score: nn.Parameter | None
+
+    @property
+    def num_registers(self) -> int:
+        """Number `p` of registers."""
+        return self.skip.shape[0]
 
     @property
     def is_polynomial(self) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from graphtf.attention import LinearAttention, StructuredAttention, rank_tolerance
+from graphtf.attention import Layer, LinearAttention, StructuredAttention, rank_tolerance
+from graphtf.memory import ConjugateGradient, LiteralConjugateGradient
 
 
-def literal_layers(
-    layer: StructuredAttention, num_edges: int, channels: int, dtype: torch.dtype
-) -> list[LinearAttention]:
+def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dtype) -> Sequence[nn.Module]:
     r"""Literal layers that do together what one structured layer does.
 
     The map of the scores is :math:`Q_h K_h^\top = \mathrm{diag}(\beta_h I_m, A_h)`, that of the values
@@ -18,7 +19,7 @@ def literal_layers(
     two attention layers a column: score :math:`\sum_{j<i} \phi_j \phi_j^\top`, value :math:`-\phi_i`.
 
     Args:
-        layer: the structured layer.
+        layer: the structured layer, or one with memory, whose twin is one layer with explicit scores.
         num_edges: number of edges `m`, the width of the block `B`.
         channels: number of columns `k` of every register.
         dtype: floating type of the weights.
@@ -31,7 +32,14 @@ def literal_layers(
         >>> from graphtf.constructions import electric_flow
         >>> literal_layers(electric_flow(1, delta=0.1).layers[0], num_edges=3, channels=1, dtype=torch.float64)
         [LinearAttention(heads=1, width=5)]
+
+    Raises:
+        TypeError: the layer is of a kind that has no literal twin.
     """
+    if isinstance(layer, ConjugateGradient):
+        return [LiteralConjugateGradient(layer, num_edges, channels, dtype)]
+    if not isinstance(layer, StructuredAttention):
+        raise TypeError(f"a layer must be a StructuredAttention or ConjugateGradient, but got {type(layer).__name__}")
     m, p = num_edges, layer.skip.shape[0]
     width = m + p * channels
     heads = layer.value.shape[0]

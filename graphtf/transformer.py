@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from graphtf.attention import LinearAttention, StructuredAttention
+from graphtf.attention import Layer, StructuredAttention
 from graphtf.incidence import Incidence
 from graphtf.layout import Layout, PaddedLayout, SparseLayout
 from graphtf.products import as_operand
@@ -18,13 +18,13 @@ LayoutName = Literal["auto", "sparse", "padded"]
 
 
 class LinearTransformer(nn.Module):
-    r"""Linear transformer on the registers of a graph, its layers made of :class:`StructuredAttention`.
+    r"""Linear transformer on the registers of a graph.
 
     The graph enters only through its incidence operator. Weights that make the layers run a known algorithm come from
     :mod:`graphtf.constructions`; learned weights are the same parameters after training.
 
     Args:
-        layers: the layers, first to last.
+        layers: the layers, first to last: :class:`StructuredAttention`, :class:`graphtf.memory.ConjugateGradient`.
         registers: names of the `p` registers, for example `("psi", "x")`.
         readout: name of the register that holds the answer.
         loops: how often the whole stack is applied, with shared weights.
@@ -45,23 +45,28 @@ class LinearTransformer(nn.Module):
     Reference: Cheng, Carin, Sra, "Graph Transformers Dream of Electric Flow", ICLR 2025.
     """
 
-    def __init__(
-        self, layers: Sequence[StructuredAttention], registers: Sequence[str], readout: str, loops: int = 1
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], registers: Sequence[str], readout: str, loops: int = 1) -> None:
         super().__init__()
         check_positive_int("loops", loops)
         self.registers, self.readout, self.loops = tuple(registers), readout, loops
         if readout not in self.registers:
             raise ValueError(f"readout must be one of the registers {self.registers}, but got {readout!r}")
         for i, layer in enumerate(layers):
-            if layer.skip.shape[0] != len(self.registers):
-                raise ValueError(f"layer {i} has {layer.skip.shape[0]} register(s), but the names are {self.registers}")
+            if layer.num_registers != len(self.registers):
+                raise ValueError(f"layer {i} has {layer.num_registers} register(s), but the names are {self.registers}")
         self.layers = nn.ModuleList(layers)
 
     @property
     def stack(self) -> list[StructuredAttention]:
-        """The layers of one loop, as a list."""
+        """The layers of one loop, as a list; raises `TypeError` if one of them is no :class:`StructuredAttention`."""
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, StructuredAttention):
+                raise TypeError(f"layer {i} is a {type(layer).__name__}, which has no weights Q, K, V, R; see .layers")
         return [cast(StructuredAttention, layer) for layer in self.layers]
+
+    @property
+    def _blocks(self) -> list[Layer]:
+        return [cast(Layer, layer) for layer in self.layers]
 
     @property
     def num_layers(self) -> int:
@@ -71,7 +76,7 @@ class LinearTransformer(nn.Module):
     @property
     def is_polynomial(self) -> bool:
         """Whether every layer is a polynomial in `L` with numbers as coefficients."""
-        return all(layer.is_polynomial for layer in self.stack)
+        return all(layer.is_polynomial for layer in self._blocks)
 
     def forward(
         self, graph: Incidence, *, layout: LayoutName = "auto", return_all: bool = False, **registers: Tensor
@@ -94,19 +99,21 @@ class LinearTransformer(nn.Module):
         """
         packed, flat = self._initial(graph, registers)
         chosen = make_layout(graph, self.choose_layout(graph, layout, packed.shape[2]))
-        outputs = self.run(chosen, chosen.pack(packed))
+        outputs = self.run(chosen, chosen.pack(packed), last_only=not return_all)
         index = self.registers.index(self.readout)
-        states = [chosen.unpack(state)[:, index] for state in (outputs if return_all else outputs[-1:])]
+        states = [chosen.unpack(state)[:, index] for state in outputs]
         stacked = torch.stack(states)  # [1 or layers + 1, n, k]
         stacked = stacked.squeeze(2) if flat else stacked
         return stacked if return_all else stacked[0]
 
-    def run(self, layout: Layout, state: Tensor) -> list[Tensor]:
-        """All states `[*, p, k]`, from the initial one to that after the last layer."""
+    def run(self, layout: Layout, state: Tensor, *, last_only: bool = False) -> list[Tensor]:
+        """All states `[*, p, k]`, from the initial one to that after the last layer, or that one alone."""
         states = [state]
         for _ in range(self.loops):
-            for layer in self.stack:
+            for layer in self._blocks:
                 layout, state = layer(layout, state)
+                if last_only:
+                    states.clear()
                 states.append(state)
         return states
 
@@ -116,10 +123,11 @@ class LinearTransformer(nn.Module):
             raise ValueError(f"layout must be 'auto', 'sparse' or 'padded', but got {name!r}")
         if name != "auto":
             return name
-        if any(layer.update is not None for layer in self.stack):
+        structured = [layer for layer in self._blocks if isinstance(layer, StructuredAttention)]
+        if any(layer.update is not None for layer in structured):
             return "padded"
         # Dense blocks win while they are small; attention between registers on many graphs needs them.
-        attends = any(layer.score is not None for layer in self.stack)
+        attends = any(layer.score is not None for layer in structured)
         largest = int(torch.bincount(graph.batch).max()) if graph.num_nodes else 0
         small = largest <= 64 and graph.num_graphs > 1
         return "padded" if small and (attends or columns > 1) else "sparse"
@@ -150,7 +158,7 @@ class LinearTransformer(nn.Module):
         """The literal twin for graphs with `m` edges and registers of `k` columns (every loop written out)."""
         from graphtf.literal import literal_layers
 
-        layers = [new for layer in self.stack for new in literal_layers(layer, num_edges, channels, dtype)]
+        layers = [new for layer in self._blocks for new in literal_layers(layer, num_edges, channels, dtype)]
         return LiteralTransformer(layers, self.loops)
 
     def tokens(self, graph: Incidence, **registers: Tensor) -> Tensor:
@@ -167,11 +175,11 @@ class LiteralTransformer(nn.Module):
     """A stack of literal layers on tokens `[n, d]`; what :meth:`LinearTransformer.literal` exports.
 
     Args:
-        layers: the layers, first to last.
+        layers: the layers, first to last: :class:`LinearAttention`, :class:`graphtf.memory.LiteralConjugateGradient`.
         loops: how often the whole stack is applied, with shared weights.
     """
 
-    def __init__(self, layers: Sequence[LinearAttention], loops: int = 1) -> None:
+    def __init__(self, layers: Sequence[nn.Module], loops: int = 1) -> None:
         super().__init__()
         self.layers, self.loops = nn.ModuleList(layers), loops
 

@@ -13,11 +13,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "graphtf"
 # Everything that is not one of these belongs to the core. A part may import itself, the core and what it names here.
 PARTS = {
     "nn": set(),
+    "solvers": set(),
+    "networkx_backend": {"solvers"},
+    "learn": {"solvers"},
     "transforms": {"nn"},
     "datasets": {"nn", "transforms"},
     "models": {"nn"},
     "train": {"nn", "transforms", "datasets", "models"},
-    "cli": {"nn", "transforms", "datasets", "models", "train"},
+    "cli": {"nn", "transforms", "datasets", "models", "train", "learn"},
     "__main__": {"cli"},
     "testing": set(),
 }
@@ -26,7 +29,7 @@ CORE = [
     {"validate"},
     {"components", "convert", "incidence", "layout"},
     {"attention"},
-    {"literal", "polynomial", "transformer"},
+    {"literal", "memory", "polynomial", "transformer"},
     {"constructions"},
 ]
 OPTIONAL = ["lightning", "matplotlib", "networkx", "ogb", "pytorch_lightning", "rdkit", "scipy", "tensorboard"]

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from graphtf.train.files import write_atomically
+from graphtf.files import write_atomically
 
 
 class EpochSeed(pl.Callback):

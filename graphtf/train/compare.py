@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from graphtf.files import write_atomically, write_json
 from graphtf.train.config import ENCODINGS, WHERE, TrainConfig
 from graphtf.train.data import available_splits, load_graphs
-from graphtf.train.files import write_atomically, write_json
 from graphtf.train.plots import plot_comparison
 from graphtf.validate import check_choice, check_positive_int
 

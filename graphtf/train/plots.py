@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from graphtf.train.files import write_atomically
+from graphtf.files import write_atomically
 
 COLORS = {"none": "0.55", "laplacian": "tab:orange", "random-walk": "tab:green", "linear-transformer": "tab:blue"}
 

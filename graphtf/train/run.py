@@ -17,11 +17,11 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch_geometric.data import Data
 
+from graphtf.files import write_json, write_yaml
 from graphtf.train.callbacks import AtomicCheckpointIO, EpochSeed, FinalEarlyStopping, History, MovableCheckpoint
 from graphtf.train.config import TrainConfig
 from graphtf.train.data import MoleculeData, available_splits, load_graphs
 from graphtf.train.evaluate import load_checkpoint, mean_absolute_error
-from graphtf.train.files import write_json, write_yaml
 from graphtf.train.plots import plot_curves
 from graphtf.train.quiet import global_settings_kept, quiet
 from graphtf.train.regressor import MoleculeRegressor
