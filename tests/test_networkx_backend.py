@@ -1,0 +1,351 @@
+"""The NetworkX backend: same answers, keys, types and errors as NetworkX, and NetworkX's own tests."""
+
+import json
+import os
+import subprocess
+import sys
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from graphtf.networkx_backend import backend_interface, get_info
+from graphtf.networkx_backend.interface import FUNCTIONS
+
+CURRENT_FLOW = (
+    "current_flow_betweenness_centrality",
+    "edge_current_flow_betweenness_centrality",
+    "current_flow_closeness_centrality",
+    "approximate_current_flow_betweenness_centrality",
+)
+SPECTRAL = ("algebraic_connectivity", "fiedler_vector", "spectral_ordering")
+WEIGHTED = {"weight": "weight"}
+CALLS = [
+    ("resistance_distance", {}),
+    ("resistance_distance", WEIGHTED),
+    ("resistance_distance", {"weight": "weight", "invert_weight": False}),
+    ("resistance_distance", {"weight": "weight", "nodeA": "n3"}),
+    ("resistance_distance", {"nodeB": "n3"}),
+    ("resistance_distance", {"weight": "weight", "nodeA": "n3", "nodeB": "n8"}),
+    ("resistance_distance", {"nodeA": "n3", "nodeB": "n3"}),
+    ("effective_graph_resistance", {}),
+    ("effective_graph_resistance", WEIGHTED),
+    ("effective_graph_resistance", {"weight": "weight", "invert_weight": False}),
+    ("kemeny_constant", {}),
+    ("kemeny_constant", WEIGHTED),
+    ("current_flow_closeness_centrality", {}),
+    ("current_flow_closeness_centrality", {"weight": "weight", "solver": "full"}),
+    ("current_flow_betweenness_centrality", WEIGHTED),
+    ("current_flow_betweenness_centrality", {"normalized": False, "solver": "cg"}),
+    ("edge_current_flow_betweenness_centrality", WEIGHTED),
+    ("edge_current_flow_betweenness_centrality", {"normalized": False}),
+    ("current_flow_betweenness_centrality_subset", {"sources": ["n1", "n2"], "targets": ["n2", "n9"], **WEIGHTED}),
+    (
+        "current_flow_betweenness_centrality_subset",
+        {"sources": ["n1"], "targets": ["n2", "n2"], "normalized": False},
+    ),
+    ("edge_current_flow_betweenness_centrality_subset", {"sources": ["n1", "n2"], "targets": ["n2", "n9"]}),
+    ("approximate_current_flow_betweenness_centrality", {"seed": 3, **WEIGHTED}),
+    ("approximate_current_flow_betweenness_centrality", {"seed": 4, "solver": "lu", "normalized": False}),
+    ("approximate_current_flow_betweenness_centrality", {"seed": 4, "solver": "cg", "epsilon": 0.3}),
+    ("algebraic_connectivity", {}),
+    ("algebraic_connectivity", {"normalized": True, "method": "lanczos", "seed": 1}),
+    ("laplacian_spectrum", {}),
+    ("laplacian_spectrum", {"weight": None}),
+    ("laplacian_matrix", {}),
+    ("laplacian_matrix", {"weight": None, "nodelist": ["n7", "n1", "n2"]}),
+    ("incidence_matrix", {}),
+    ("incidence_matrix", {"oriented": True, **WEIGHTED}),
+    ("incidence_matrix", {"nodelist": ["n1", "n6"], "edgelist": [("n1", "n6")], "dtype": np.int8}),
+    ("communicability", {}),
+    ("communicability_exp", {}),
+    ("subgraph_centrality", {}),
+    ("subgraph_centrality", {"normalized": True}),
+    ("subgraph_centrality_exp", {}),
+    ("estrada_index", {}),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_cache_warning(monkeypatch):
+    monkeypatch.setattr(nx.config, "warnings_to_ignore", {*nx.config.warnings_to_ignore, "cache"})
+
+
+def a_graph(kind: type = nx.Graph) -> nx.Graph:
+    rng = np.random.default_rng(0)
+    G = kind()
+    G.add_nodes_from(f"n{i}" for i in rng.permutation(14))
+    nx.add_path(G, [f"n{i}" for i in range(14)])
+    G.add_edges_from((f"n{i}", f"n{(i + 5) % 14}") for i in range(14))
+    G.add_edge("n4", "n4")
+    for _, _, data in G.edges(data=True):
+        data["weight"] = float(rng.uniform(0.2, 3))
+    return G
+
+
+def flat(x):
+    """Values by key, so that keys and order are compared as well."""
+    if isinstance(x, dict):
+        return [((key, *inner), value) for key, part in x.items() for inner, value in flat(part)]
+    if hasattr(x, "toarray"):
+        x = x.toarray()
+    return list(np.ndenumerate(x)) if isinstance(x, np.ndarray) else [((), x)]
+
+
+@pytest.mark.parametrize(("name", "arguments"), CALLS, ids=lambda x: x if isinstance(x, str) else "-".join(x))
+def test_same_as_networkx(name, arguments):
+    G = a_graph()
+    if "betweenness" in name:
+        G.remove_edge("n4", "n4")  # for which NetworkX counts a current; ours is tested below
+    ours = getattr(nx, name)(G, backend="graphtf", **arguments)
+    theirs = getattr(nx, name)(G, backend="networkx", **arguments)
+    assert type(ours) is type(theirs)
+    assert getattr(ours, "dtype", None) == getattr(theirs, "dtype", None)
+    assert [key for key, _ in flat(ours)] == [key for key, _ in flat(theirs)]
+    a, b = ([value for _, value in flat(x)] for x in (ours, theirs))
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+    if isinstance(ours, dict):
+        assert {type(value) for value in a} == {float}
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("nodes", [8, 200])
+@pytest.mark.parametrize("method", ["tracemin_pcg", "tracemin_lu", "lanczos", "lobpcg"])
+def test_fiedler_vector(method, nodes, normalized):
+    G = nx.path_graph(nodes)
+    G.add_edge(0, nodes // 3, weight=0.1)
+    x = nx.fiedler_vector(G, backend="graphtf", method=method, normalized=normalized, seed=1)
+    L = (nx.normalized_laplacian_matrix if normalized else nx.laplacian_matrix)(G).toarray().astype(float)
+    value = np.linalg.eigvalsh(L)[1]
+    np.testing.assert_allclose(L @ x, value * x, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(np.linalg.norm(x), 1, rtol=1e-12)
+    connectivity = nx.algebraic_connectivity(G, backend="graphtf", method=method, normalized=normalized)
+    np.testing.assert_allclose(connectivity, value, rtol=1e-9)
+    np.testing.assert_array_equal(
+        x, nx.fiedler_vector(G, backend="graphtf", method=method, normalized=normalized, seed=1)
+    )
+
+
+@pytest.mark.parametrize("nodes", [6, 150])
+def test_sign_is_that_of_networkx(nodes):
+    G = nx.barbell_graph(nodes // 2, 1)
+    for seed in range(5):
+        ours, theirs = (nx.fiedler_vector(G, seed=seed, backend=backend) for backend in ("graphtf", "networkx"))
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_repeated_eigenvalue():
+    # The Fiedler vectors of a cycle are a plane. Small graphs get the random vector's projection on it.
+    for nodes in (12, 240):
+        x = nx.fiedler_vector(nx.cycle_graph(nodes), backend="graphtf", seed=5)
+        angle = 2 * np.pi * np.arange(nodes) / nodes
+        plane = np.stack([np.cos(angle), np.sin(angle)]) * np.sqrt(2 / nodes)
+        np.testing.assert_allclose(plane.T @ (plane @ x), x, atol=1e-10)
+        np.testing.assert_array_equal(x, nx.fiedler_vector(nx.cycle_graph(nodes), backend="graphtf", seed=5))
+        if nodes == 12:
+            expected = plane.T @ (plane @ np.random.RandomState(5).normal(size=nodes))
+            np.testing.assert_allclose(x, -np.sign(expected[0]) * expected / np.linalg.norm(expected), atol=1e-10)
+    complete = nx.fiedler_vector(nx.complete_graph(200), backend="graphtf", seed=5)
+    assert abs(complete.sum()) < 1e-10
+    np.testing.assert_allclose(np.linalg.norm(complete), 1, rtol=1e-12)
+
+
+def test_large_graphs_take_the_sparse_solvers():
+    G = nx.grid_2d_graph(4, 800)
+    expected = 2 - 2 * np.cos(np.pi / 800)
+    for method in ("tracemin_lu", "tracemin_pcg"):
+        value = nx.algebraic_connectivity(G, backend="graphtf", method=method)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+    path = nx.path_graph(4000)
+    assert nx.resistance_distance(path, 3, 3999, backend="graphtf") == pytest.approx(3996, rel=1e-9)
+
+
+def test_spectral_ordering():
+    order = ["c", "a", "d", "b", "e"]
+    G = nx.path_graph(order)
+    nx.add_path(G, ["x", "y"])
+    found = nx.spectral_ordering(G, backend="graphtf")
+    assert found[:5] in (order, order[::-1])
+    assert found[5:] == ["x", "y"]
+    arcs = nx.DiGraph([("a", "b"), ("c", "b"), ("c", "d")])
+    assert nx.spectral_ordering(arcs, backend="graphtf") in (list("abcd"), list("dcba"))
+
+
+def test_weights_by_absolute_value_and_parallel_edges():
+    G = nx.MultiGraph([(0, 1, {"w": 1.0}), (0, 1, {"w": -2.0}), (1, 2, {"w": 0.5}), (0, 2, {"w": 0.0})])
+    for normalized in (False, True):
+        ours, theirs = (
+            nx.algebraic_connectivity(G, "w", normalized, method="lanczos", backend=backend)
+            for backend in ("graphtf", "networkx")
+        )
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
+def test_parallel_edges_and_loops_in_current_flow():
+    M = nx.MultiGraph([(0, 1), (0, 1), (1, 2), (2, 0), (2, 3), (3, 3)])
+    once = nx.Graph([(0, 1, {"weight": 2}), (1, 2), (2, 0), (2, 3)])
+    for name in CURRENT_FLOW:
+        seed = {"seed": 1} if name.startswith("approximate") else {}
+        ours = getattr(nx, name)(M, backend="graphtf", **seed)
+        theirs = getattr(nx, name)(once, weight="weight", backend="networkx", **seed)
+        if seed:  # drawn in an order that depends on the degrees
+            assert list(ours) == list(theirs)
+            continue
+        np.testing.assert_allclose([ours[key] for key in theirs], list(theirs.values()), atol=1e-12)
+
+
+def test_float32_is_used():
+    G = a_graph()
+    ours = nx.current_flow_closeness_centrality(G, dtype=np.float32, backend="graphtf")
+    exact = nx.current_flow_closeness_centrality(G, backend="graphtf")
+    error = max(abs(ours[node] / exact[node] - 1) for node in G)
+    assert 1e-10 < error < 1e-5
+    with pytest.raises(NotImplementedError):
+        nx.current_flow_closeness_centrality(G, dtype=complex, backend="graphtf")
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("kind", ["empty", "single", "pair", "disconnected", "directed", "multigraph"])
+def test_same_errors(name, kind):
+    graphs = {
+        "empty": nx.Graph(),
+        "single": nx.empty_graph(1),
+        "pair": nx.path_graph(2),
+        "disconnected": nx.Graph([(0, 1), (2, 3)]),
+        "directed": nx.DiGraph([(0, 1), (1, 2), (2, 0)]),
+        "multigraph": nx.MultiGraph([(0, 1), (1, 2), (2, 0)]),
+    }
+    G = graphs[kind]
+    arguments = {"sources": list(G)[:1], "targets": list(G)[-1:]} if name.endswith("subset") else {}
+    outcomes = []
+    for backend in ("networkx", "graphtf"):
+        try:
+            outcomes.append(type(getattr(nx, name)(G, backend=backend, **arguments)))
+        except Exception as error:  # the type is what is compared
+            outcomes.append(type(error))
+    theirs, ours = outcomes
+    assert ours is theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("resistance_distance", {"nodeA": "no"}, nx.NetworkXError),
+        ("resistance_distance", {"nodeB": "no"}, nx.NetworkXError),
+        ("resistance_distance", {"weight": "no"}, KeyError),
+        ("resistance_distance", {"weight": "zero"}, ZeroDivisionError),
+        ("resistance_distance", {"weight": "negative"}, NotImplementedError),
+        ("resistance_distance", {"weight": "word"}, NotImplementedError),
+        ("kemeny_constant", {"weight": "negative"}, nx.NetworkXError),
+        ("current_flow_closeness_centrality", {"weight": "zero"}, NotImplementedError),
+        ("current_flow_closeness_centrality", {"solver": "no"}, KeyError),
+        ("approximate_current_flow_betweenness_centrality", {"epsilon": 0}, nx.NetworkXError),
+        ("approximate_current_flow_betweenness_centrality", {"sample_weight": 0}, nx.NetworkXError),
+        ("approximate_current_flow_betweenness_centrality", {"kmax": 1}, nx.NetworkXError),
+        ("current_flow_betweenness_centrality_subset", {"sources": ["no"], "targets": ["n1"]}, KeyError),
+        *((name, {"method": "no"}, nx.NetworkXError) for name in SPECTRAL),
+        ("laplacian_matrix", {"nodelist": []}, nx.NetworkXError),
+        ("laplacian_matrix", {"nodelist": ["no"]}, nx.NetworkXError),
+        ("laplacian_matrix", {"nodelist": ["n1", "n1"]}, nx.NetworkXError),
+        ("incidence_matrix", {"nodelist": ["n1"]}, nx.NetworkXError),
+    ],
+)
+def test_errors(name, arguments, error):
+    G = a_graph()
+    for value, attribute in ((0.0, "zero"), (-1.0, "negative"), ("x", "word")):
+        nx.set_edge_attributes(G, value, attribute)
+    with pytest.raises(error):
+        getattr(nx, name)(G, backend="graphtf", **arguments)
+
+
+def test_graphs_of_the_backend():
+    G = nx.path_graph(4)
+    converted = backend_interface.convert_from_nx(G)
+    assert converted.__networkx_backend__ == "graphtf"
+    assert nx.effective_graph_resistance(converted) == pytest.approx(10)
+    assert backend_interface.convert_to_nx(converted) is G
+    assert backend_interface.convert_to_nx(1.0) == 1.0
+    assert nx.effective_graph_resistance(G, backend="graphtf") == pytest.approx(10)
+    for u, v in G.edges:  # behind the back of NetworkX's cache of converted graphs
+        G[u][v]["weight"] = 2.0
+    assert nx.effective_graph_resistance(G, weight="weight", backend="graphtf") == pytest.approx(20)
+    assert nx.effective_graph_resistance(converted, weight="weight", invert_weight=False) == pytest.approx(5)
+
+
+def test_every_function_is_there():
+    assert set(get_info()["functions"]) == set(FUNCTIONS)
+    for name in FUNCTIONS:
+        assert callable(getattr(backend_interface, name))
+        assert name in nx.utils.backends._registered_algorithms
+    with pytest.raises(AttributeError, match="no function 'pagerank'"):
+        backend_interface.pagerank  # noqa: B018
+    assert backend_interface.should_run("resistance_distance", (), {}) is True
+    assert isinstance(backend_interface.should_run("laplacian_matrix", (), {}), str)
+    assert backend_interface.can_run("pagerank", (), {}) is False
+
+
+# Counts the calls that reach the backend, and in which tests.
+PLUGIN = """
+import functools, json, os
+from graphtf.networkx_backend import backend_interface
+from graphtf.networkx_backend.interface import FUNCTIONS
+
+calls, tests, outcome, current = {}, set(), {}, [None]
+
+def counted(name, function):
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        calls[name] = calls.get(name, 0) + 1
+        tests.add(current[0])
+        return function(*args, **kwargs)
+    return run
+
+for name in FUNCTIONS:
+    setattr(backend_interface, name, counted(name, getattr(backend_interface, name)))
+
+def pytest_runtest_setup(item):
+    current[0] = item.nodeid
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or report.outcome != "passed":
+        outcome[report.outcome] = outcome.get(report.outcome, 0) + 1
+
+def pytest_sessionfinish():
+    with open(os.environ["GRAPHTF_CALLS"], "w") as file:
+        json.dump({"calls": calls, "tests": len(tests), "outcome": outcome}, file)
+"""
+CENTRALITY = "networkx.algorithms.centrality.tests.test_"
+THEIR_TESTS = [
+    "networkx.linalg.tests.test_algebraic_connectivity",
+    "networkx.linalg.tests.test_graphmatrix",
+    "networkx.linalg.tests.test_laplacian",
+    "networkx.linalg.tests.test_spectrum",
+    CENTRALITY + "current_flow_betweenness_centrality",
+    CENTRALITY + "current_flow_betweenness_centrality_subset",
+    CENTRALITY + "current_flow_closeness",
+    CENTRALITY + "subgraph",
+    "networkx.algorithms.tests.test_communicability",
+    "networkx.algorithms.tests.test_distance_measures",
+]
+
+
+@pytest.mark.slow
+def test_networkx_own_tests_pass(tmp_path):
+    (tmp_path / "count_backend_calls.py").write_text(PLUGIN, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    environment = os.environ | {
+        "NETWORKX_TEST_BACKEND": "graphtf",
+        "NETWORKX_FALLBACK_TO_NX": "True",
+        "GRAPHTF_CALLS": str(tmp_path / "calls.json"),
+        "PYTHONPATH": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "count_backend_calls", "--pyargs"]
+    run = subprocess.run(
+        [*command, *THEIR_TESTS], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    result = json.loads((tmp_path / "calls.json").read_text())
+    print(result)
+    assert set(result["outcome"]) <= {"passed", "skipped"}
+    assert set(result["calls"]) == set(FUNCTIONS)
+    assert result["tests"] >= 150
