@@ -1,4 +1,4 @@
-"""The command line: `graphtf train`, `compare`, `evaluate`, `predict`."""
+"""The command line: `graphtf train`, `compare`, `evaluate`, `predict`, `learn`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"graphtf {__version__}")
     parser.set_defaults(run=None)
-    verbs = parser.add_subparsers(metavar="train|compare|evaluate|predict")
+    verbs = parser.add_subparsers(metavar="train|compare|evaluate|predict|learn")
 
     train = verbs.add_parser("train", help="train one model", description="Train one model; writes a run folder.")
     train.add_argument(
@@ -105,7 +105,42 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", default="-", metavar="FILE", help="CSV to write; - is stdout (-)")
     predict.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="unreadable molecules (raise)")
     predict.set_defaults(run=_predict, again="")
+
+    learn = verbs.add_parser(
+        "learn",
+        help="train transformers from random weights on a graph algorithm",
+        description="Train the literal and the structured transformer from random weights on random graphs, and "
+        "compare their losses with the constructed weights and the published values. The same call again goes on where "
+        "it was stopped.",
+    )
+    learn.add_argument(
+        "--task", required=True, choices=("electric", "resistive", "heat", "eigenvectors"), help="what is learned"
+    )
+    learn.add_argument(
+        "--layers", type=_integers, default=(1, 3, 5, 7, 9), metavar="N,N,...", help="depths (1,3,5,7,9)"
+    )
+    learn.add_argument(
+        "--preset", choices=("quick", "full"), default="quick", help="minutes, or the documented numbers (quick)"
+    )
+    learn.add_argument("--models", nargs="+", choices=("structured", "literal"), help="which transformers (both)")
+    learn.add_argument("--seeds", type=_integers, default=(0, 1, 2), metavar="N,N,...", help="seeds (0,1,2)")
+    learn.add_argument("--steps", type=int, metavar="N", help="training steps of either model (as in the preset)")
+    learn.add_argument("--graphs", type=int, metavar="N", help="graphs a step and seed (as in the preset)")
+    learn.add_argument("--out", metavar="DIR", help="folder (runs/learn-TASK-PRESET)")
+    learn.add_argument(
+        "--progress", choices=("auto", "bar", "none"), default="auto", help="how to show progress (auto)"
+    )
+    learn.set_defaults(run=_learn, again="; the same command goes on")
     return parser
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected integers with commas between, such as 1,3,5, but got {text!r}"
+        ) from None
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +221,28 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(f"\n{table(rows)}\n\nruns, comparison.json and comparison.png: {config.out}")
 
 
+def _learn(arguments: argparse.Namespace) -> None:
+    from graphtf.learn import LearnConfig, learn
+    from graphtf.learn.report import table
+    from graphtf.learn.run import PRESETS
+
+    preset = PRESETS[arguments.preset]
+    steps = preset["steps"]
+    given = {"models": arguments.models and tuple(arguments.models), "graphs": arguments.graphs}
+    config = LearnConfig(
+        task=arguments.task,
+        layers=arguments.layers,
+        seeds=arguments.seeds,
+        steps=steps if arguments.steps is None else dict.fromkeys(steps, arguments.steps),
+        test_graphs=preset["test_graphs"],
+        **{"graphs": preset["graphs"], **{name: value for name, value in given.items() if value is not None}},
+    )
+    out = arguments.out or f"runs/learn-{config.task}-{arguments.preset}"
+    shown = arguments.progress == "bar" or (arguments.progress == "auto" and sys.stderr.isatty())
+    metrics = learn(config, out, progress=shown)
+    print(f"{table(metrics)}\n\ncheckpoints, metrics.json, table.md and learn.png: {out}")
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
     from graphtf.train import evaluate
 
@@ -199,7 +256,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from graphtf.train.files import write_atomically
+    from graphtf.files import write_atomically
     from graphtf.train.predict import predict, read_molecules
 
     output = arguments.output
