@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from graphtf import Incidence
+from graphtf.components import connected_components
 from graphtf.layout import PaddedLayout
 from graphtf.solvers import effective_resistance, electric_potential
 
@@ -71,7 +72,10 @@ def road(n: int, seed: int = 0) -> Tensor:
     per_edge = max((n - corners) // max(len(pairs), 1), 0)
     inner = corners + np.arange(len(pairs) * per_edge).reshape(len(pairs), per_edge)
     chain = np.concatenate([pairs[:, :1], inner, pairs[:, 1:]], 1)
-    return torch.from_numpy(np.stack([chain[:, :-1].ravel(), chain[:, 1:].ravel()]))
+    index = torch.from_numpy(np.stack([chain[:, :-1].ravel(), chain[:, 1:].ravel()]))
+    labels = connected_components(index, int(index.max()) + 1)
+    kept = index[:, (labels == labels.bincount().argmax())[index[0]]]
+    return torch.unique(kept, return_inverse=True)[1]
 
 
 def large_graphs(quick: bool) -> dict[str, Incidence]:
@@ -81,7 +85,7 @@ def large_graphs(quick: bool) -> dict[str, Incidence]:
         indices = {
             "grid 500 x 500": grid(500),
             "preferential attachment 100,000": preferential(100_000, 5),
-            "road-like planar": road(1_000_000),
+            "road-like planar": road(1_450_000),
             "power law": preferential(200_000, 5, 0.2),
         }
     return {
@@ -160,7 +164,14 @@ def linear_table(graphs: dict[str, Incidence], repeats: int, patience: float) ->
         residuals = {}
         for method, run in list(runs.items()):
             start = time.perf_counter()
-            residuals[method], took = relative(graph, psi, run()), time.perf_counter() - start
+            try:
+                answer = run()
+            except (RuntimeError, MemoryError) as error:  # a peer that gives up
+                rows.append(_row(name, graph, method, math.nan, math.nan, f"failed: {error}"))
+                del runs[method]
+                continue
+            took = time.perf_counter() - start
+            residuals[method] = relative(graph, psi, answer)
             if took > patience and "graphtf" not in method:
                 rows.append(_row(name, graph, method, took, residuals[method], "one run"))
                 del runs[method]
@@ -183,7 +194,8 @@ def _row(name: str, graph: Incidence, method: str, seconds: float, residual: flo
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Ratio to the best peer on every graph, and the geometric mean against every single peer."""
-    one = [row for row in rows if "graphtf auto," not in row["method"]]
+    solved = [row for row in rows if row["residual"] <= 10 * TOL]  # PyAMG stops early on some graphs
+    one = [row for row in solved if "graphtf auto," not in row["method"]]
     ours = {row["graph"]: row["seconds"] for row in one if row["method"] == "graphtf auto"}
     peers: dict[str, dict[str, float]] = {}
     for row in one:
