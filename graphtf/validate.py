@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -11,12 +12,15 @@ INTEGER = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 def check_positive_int(name: str, value: Any, minimum: int = 1) -> int:
-    """Return `value` if it is an integer of at least `minimum`, else raise `TypeError` or `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """Return `value` as an `int` if it is an integer of at least `minimum`, else raise `TypeError` or `ValueError`.
+
+    Integers of NumPy are accepted.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an int, but got {value!r} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, but got {value}")
-    return value
+    return int(value)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -40,14 +44,14 @@ def check_index(index: Any, num_nodes: int | None, name: str = "index") -> tuple
     low, high = (int(t) for t in index.aminmax()) if index.numel() else (0, -1)
     if num_nodes is None:
         num_nodes = high + 1
-    elif isinstance(num_nodes, bool) or not isinstance(num_nodes, int):
+    elif isinstance(num_nodes, bool) or not isinstance(num_nodes, Integral):
         raise TypeError(f"num_nodes must be an int, but got {num_nodes!r} ({type(num_nodes).__name__})")
     if num_nodes < 0:
         raise ValueError(f"num_nodes must not be negative, but got {num_nodes}")
     if low < 0 or high >= num_nodes:
         wrong = low if low < 0 else high
         raise ValueError(f"{name} holds node {wrong}, but the graph has num_nodes={num_nodes} nodes (0 ... n - 1)")
-    return index, num_nodes
+    return index, int(num_nodes)
 
 
 def _default_dtype() -> torch.dtype:

@@ -194,6 +194,24 @@ def test_parallel_edges_and_loops_in_current_flow():
         np.testing.assert_allclose([ours[key] for key in theirs], list(theirs.values()), atol=1e-12)
 
 
+@pytest.mark.parametrize("normalized", [True, False])
+def test_self_loops_are_keys_of_edge_current_flow(normalized):
+    G = nx.Graph([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d"), ("d", "d"), ("a", "a")])
+    for name, nodes in (
+        ("edge_current_flow_betweenness_centrality", ()),
+        ("edge_current_flow_betweenness_centrality_subset", (["a"], ["c", "d"])),
+    ):
+        ours = getattr(nx, name)(G, *nodes, normalized=normalized, backend="graphtf")
+        theirs = getattr(nx, name)(G, *nodes, normalized=normalized, backend="networkx")
+        assert set(ours) == set(theirs)
+        loops = {("a", "a"), ("d", "d")}  # NetworkX reports potentials there, but no current flows
+        assert {ours[loop] for loop in loops} == {0.0}
+        others = sorted(set(theirs) - loops)
+        np.testing.assert_allclose([ours[key] for key in others], [theirs[key] for key in others], atol=1e-12)
+    with pytest.raises(ZeroDivisionError):
+        nx.edge_current_flow_betweenness_centrality(nx.Graph([(0, 0)]), normalized=normalized, backend="graphtf")
+
+
 def test_float32_is_used():
     G = a_graph()
     ours = nx.current_flow_closeness_centrality(G, dtype=np.float32, backend="graphtf")

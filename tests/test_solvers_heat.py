@@ -213,3 +213,45 @@ def test_wrong_arguments(options, message):
         heat_kernel(ZOO["path"], **options)
     with pytest.raises(TypeError, match="times"):
         heat_kernel(ZOO["path"], times="soon")
+
+
+@pytest.mark.parametrize("normalization", [None, "sym", "rw"])
+def test_float32_at_long_times(normalization):
+    path, x = torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, -2.0, 4.0])
+    times = [0.0, 300.0, 1e6]
+    y = heat_kernel(path, x, times, normalization=normalization)
+    exact = heat_kernel(path, x.double(), times, normalization=normalization)
+    assert (y.dtype, y.residual.dtype) == (torch.float32, torch.float32)
+    assert float(y.residual.max()) < 1e-6
+    torch.testing.assert_close(y.value.double(), exact.value, rtol=1e-6, atol=1e-6)
+
+
+def test_float64_starts_are_promoted():
+    path, x = torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64)
+    for method in ("dense", "memory", "gradient"):
+        y = heat_kernel(path, x, 1.0, method=method)
+        assert y.dtype == torch.float64
+        expected = heat_kernel(path, x, 1.0, method=method, dtype=torch.float64)
+        torch.testing.assert_close(y.value, expected.value)
+        assert heat_kernel(path, x, 1.0, method=method, dtype=torch.float32).dtype == torch.float32
+    with pytest.raises(TypeError, match="dtype must be a floating type"):
+        heat_kernel(path, x, 1.0, dtype="float64")
+    assert heat_kernel(path, x, 1.0, tol=np.float32(1e-3), max_layers=np.int64(50), method="memory").shape == (3,)
+
+
+def test_gradient_of_float32_weights():
+    path, x = torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, -2.0, 4.0])
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        w = torch.tensor([1.0, 2.0], dtype=dtype, requires_grad=True)
+        heat_kernel(path, x.to(dtype), 0.5, edge_weight=w).value[0].backward()
+        gradients.append(w.grad)
+    assert gradients[0].dtype == torch.float32
+    torch.testing.assert_close(gradients[0].double(), gradients[1], rtol=1e-5, atol=1e-6)
+
+
+def test_second_derivatives_of_the_dense_kernel_are_refused():
+    w = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    y = heat_kernel(torch.tensor([[0, 1], [1, 2]]), None, 1.0, edge_weight=w, method="dense")
+    with pytest.raises(RuntimeError, match="second derivatives"):
+        torch.autograd.grad(y.value.sum(), w, create_graph=True)

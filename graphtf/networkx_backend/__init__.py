@@ -3,7 +3,9 @@
     nx.resistance_distance(G, backend="graphtf")
 
 or for all calls, ``nx.config.backend_priority = ["graphtf"]`` or ``NETWORKX_BACKEND_PRIORITY=graphtf``. Arguments,
-weight conventions, errors and results are those of NetworkX. Loading this module loads neither torch nor NetworkX.
+weight conventions, errors and results are those of NetworkX, except current-flow betweenness of a `MultiGraph` or with
+self-loops: here parallel edges act as one with the sum of their conductances, and self-loops carry no current. Loading
+this module loads neither torch nor NetworkX.
 """
 
 from __future__ import annotations

@@ -161,11 +161,15 @@ def _between(graph: BackendGraph, sources: Iterable[Any], targets: Iterable[Any]
 
 def _by_edge(graph: BackendGraph, B: Incidence, through: Tensor, normalized: bool) -> dict[tuple[Any, Any], float]:
     """Values keyed as NetworkX does: the end point that is first in reverse Cuthill-McKee order comes first."""
+    ends = graph.ends()
+    loops = ends[0, ends[0] == ends[1]].tolist()
     if B.num_edges == 0:
+        if loops:
+            raise ZeroDivisionError("a single node has no pairs to average over, and its self-loop no value")
         return {}
     nodes, position = list(graph), _reverse_cuthill_mckee(graph)
     values = (through / _pairs(len(graph), normalized)).tolist()
-    result: dict[tuple[Any, Any], float] = {}
+    result: dict[tuple[Any, Any], float] = {(nodes[u], nodes[u]): 0.0 for u in loops}
     for u, v, value in zip(*B.index.tolist(), values, strict=True):
         key = (nodes[u], nodes[v]) if position[u] < position[v] else (nodes[v], nodes[u])
         result[key] = result.get(key, 0.0) + value

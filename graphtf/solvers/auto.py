@@ -59,8 +59,11 @@ class AdaptiveSolver:
         self._parts: list[_Part] | None = None
 
     def strict(self, psi: Tensor) -> Tensor:
-        """Solve in the dtype of `psi`; the first run is kept as `first`, a later one (of a gradient) may not fail."""
-        x, run = self(psi.double())
+        """Solve in the dtype of `psi`; the first run is kept as `first`, a later one (of a gradient) may not fail.
+
+        The demands are centered once more in float64, because rounding them has moved their sums from zero.
+        """
+        x, run = self(self.graph.center(psi.double()))
         if self.first is None:
             self.first = run
         elif run.failed:

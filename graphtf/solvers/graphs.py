@@ -41,8 +41,8 @@ def as_incidence(
         >>> B.num_edges, edges.shape
         (2, torch.Size([2, 4]))
     """
-    if dtype is not None and not dtype.is_floating_point:
-        raise TypeError(f"dtype must be a floating type such as torch.float64, but got {dtype}")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype must be a floating type such as torch.float64, but got {dtype!r}")
     if not isinstance(graph, Tensor) and any(x is not None for x in (edge_weight, num_nodes, batch)):
         raise ValueError(
             f"edge_weight, num_nodes and batch go with an edge_index, but the graph is a {type(graph).__name__}, which "

@@ -46,7 +46,7 @@ def heat_kernel(
     Methods: `"memory"` sums the Chebyshev expansion, all times from one recurrence; its degree follows from `tol` by
     the sum of the coefficients that are left out, which bounds the error. `"gradient"` is the paper's Taylor series, of
     depth `max_layers`, with the bound :math:`(t \lambda)^{l+1} / (l+1)!`, :math:`\lambda` the bound of the largest
-    eigenvalue (it loses :math:`e^{t \lambda}` times rounding on top). `"dense"` decomposes every graph as a matrix;
+    eigenvalue (it loses :math:`e^{t \lambda}` times rounding on top). `"dense"` decomposes every graph in float64;
     `"auto"` does if no graph has more than 256 nodes, and else takes `"memory"`.
 
     Gradients reach `x` and the weights and are finite whatever the eigenvalues: that of `x` is another heat kernel,
@@ -65,7 +65,7 @@ def heat_kernel(
         tol: allowed error of :math:`\|y_t - e^{-tL} x\| / \|x\|` (for `"rw"` in the norm weighted with the degrees);
             default 1e-10, in float32 1e-4.
         max_layers: largest degree for `"memory"`, by default 200,000; the depth of `"gradient"`, by default 100.
-        dtype: floating type; default that of the weights.
+        dtype: floating type of the answer; `None` is that of the weights, float64 if `x` is.
 
     Returns:
         `[T, n, k]` or `[T, n]`, like `x`; the diagonal as `[n, T]`. A single time that is a number or a tensor without
@@ -91,11 +91,19 @@ def heat_kernel(
     if tol is not None and not 0 < tol < float("inf"):
         raise ValueError(f"tol must be positive and finite, but got {tol}")
     if max_layers is not None:
-        check_positive_int("max_layers", max_layers)
+        max_layers = check_positive_int("max_layers", max_layers)
     scalar, seconds = _times(times)
     B, _ = as_incidence(graph, edge_weight, num_nodes, batch, dtype)
+    if isinstance(x, Tensor) and x.dtype == torch.float64 and B.dtype != torch.float64:
+        B, x = (B.to(torch.float64), x) if dtype is None else (B, x.to(B.dtype))
+    answer = B.dtype
+    limit = TOLERANCE[answer] if tol is None else float(tol)
+    if method == "auto":
+        sizes = torch.bincount(B.batch, minlength=max(B.num_graphs, 1))
+        method = "dense" if int(sizes.max()) <= LARGEST_DENSE else "memory"
+    if method == "dense" and answer != torch.float64:
+        B = B.to(torch.float64)
     S = B if normalization is None else B.normalized("sym")
-    limit = TOLERANCE[B.dtype] if tol is None else tol
     columns: Tensor | None = None
     if x is not None:
         x = as_operand(x, B.num_nodes, B.dtype)
@@ -107,9 +115,6 @@ def heat_kernel(
         degree = B.degree
         scale = torch.where(degree > 0, degree, 1.0).sqrt().unsqueeze(1)
         columns = columns * scale
-    if method == "auto":
-        sizes = torch.bincount(B.batch, minlength=max(B.num_graphs, 1))
-        method = "dense" if int(sizes.max()) <= LARGEST_DENSE else "memory"
     run = {"dense": _dense, "memory": _memory, "gradient": _gradient}[method]
     y, residual, layers = run(S, columns, seconds, limit, max_layers)  # [T, n, k] or [T, n]
     if scale is not None:
@@ -120,6 +125,8 @@ def heat_kernel(
         y = y.squeeze(2)
     if scalar:
         y, residual = (y[:, 0] if x is None else y[0]), residual[0]
+    if y.dtype != answer:
+        y, residual = y.to(answer), (residual + torch.finfo(answer).eps).to(answer)
     solution = Solution.of(y, residual, layers, method, residual if method == "gradient" else None)
     if method != "gradient" and residual.numel() and float(residual.max()) > limit:
         raise ConvergenceError(

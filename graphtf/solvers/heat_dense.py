@@ -31,9 +31,13 @@ class DenseHeat(torch.autograd.Function):
         return scaled @ U.mT
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the matrices."""
+        """Return the gradient of the matrices; once only."""
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "second derivatives of the dense heat kernel are not implemented; leave out create_graph=True, or use "
+                "method='gradient'"
+            )
         E, U, times = ctx.saved_tensors
         E = E.clamp(min=0)
         low = torch.minimum(E.unsqueeze(1), E.unsqueeze(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -40,12 +41,13 @@ class Options:
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
         if self.tol is not None:
-            if isinstance(self.tol, bool) or not isinstance(self.tol, int | float):
+            if isinstance(self.tol, bool) or not isinstance(self.tol, Real):
                 raise TypeError(f"tol must be a number, but got {self.tol!r} ({type(self.tol).__name__})")
             if not 0 < self.tol < 1:
                 raise ValueError(f"tol is a relative residual between 0 and 1, but got {self.tol}")
+            object.__setattr__(self, "tol", float(self.tol))
         if self.max_layers is not None:
-            check_positive_int("max_layers", self.max_layers)
+            object.__setattr__(self, "max_layers", check_positive_int("max_layers", self.max_layers))
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator, but got {type(self.generator).__name__}")
 
@@ -57,7 +59,7 @@ class Options:
 def as_demands(
     graph: Incidence, demands: Any, uncentered: str, dtype: torch.dtype | None = None
 ) -> tuple[Incidence, Tensor]:
-    """Operator and demands in one floating type (`dtype`, or the wider one), demands centered per component.
+    """Operator and demands in one floating type (`dtype`, or the wider one), demands centered per component in float64.
 
     Raises:
         TypeError: the demands are no real tensor.
@@ -78,19 +80,21 @@ def as_demands(
         raise ValueError(f"demands must be finite, but {int((~torch.isfinite(demands)).sum())} entries are not")
     if dtype is None and demands.dtype == torch.float64 and graph.dtype != torch.float64:
         graph = graph.to(torch.float64)
-    psi = demands.to(graph.dtype)
     if graph.num_graphs == 1:
         compiled_laplacian(graph)  # labels the components on its way
-    centered = graph.center(psi)
+    graph.components()  # kept for both operators
+    psi = demands.double()
+    exact = graph if graph.dtype == torch.float64 else graph._replace(weight=graph.weight.detach().double())
+    centered = exact.center(psi)
     if uncentered == "raise":
         off = (psi - centered).detach().abs().amax() if psi.numel() else psi.new_zeros(())
-        limit = 1e3 * torch.finfo(psi.dtype).eps * (psi.detach().abs().amax() if psi.numel() else 0.0)
+        limit = 1e3 * torch.finfo(graph.dtype).eps * (psi.detach().abs().amax() if psi.numel() else 0.0)
         if bool(off > limit):
             raise ValueError(
                 f"demands must sum to zero on every component, but are off by up to {float(off):.3g} a node; center "
                 "them, or pass uncentered='project'"
             )
-    return graph, centered
+    return graph, centered.to(graph.dtype)
 
 
 def solve(graph: Incidence, psi: Tensor, options: Options) -> Solution:

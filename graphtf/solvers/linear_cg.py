@@ -61,6 +61,7 @@ def conjugate_gradient(
     max_layers: int,
     precondition: Preconditioner | None = None,
     stop_at: int = 0,
+    keep_best: bool = False,
 ) -> tuple[Tensor, int, Tensor]:
     r"""Conjugate gradient from zero, graph by graph and column by column.
 
@@ -79,6 +80,7 @@ def conjugate_gradient(
         max_layers: number of steps to stop at.
         precondition: symmetric positive map `P` of `[n, k]`; `None` is the identity.
         stop_at: return early if the residual falls so slowly that more steps than this would be needed; 0 means never.
+        keep_best: return the iterate of least residual on every graph and column instead of the last one.
 
     Returns:
         Potentials `[n, k]`, the number of steps and `[steps + 1, k]` residuals of the worst graph.
@@ -103,6 +105,8 @@ def conjugate_gradient(
     p = z.clone()
     energy = per_graph_sum(graph, r * z)
     steps = 0
+    last = least = torch.ones_like(norm)  # residuals of `x`, and of the best iterate so far
+    best: Tensor | None = None
 
     def spread(values: Tensor) -> Tensor:
         return values if single else values[graph.batch]
@@ -112,9 +116,14 @@ def conjugate_gradient(
         curvature = per_graph_sum(graph, p * q)
         running = running & (curvature > 0)
         alpha = spread(torch.where(running, energy / torch.where(running, curvature, 1.0), 0.0))
-        x.addcmul_(alpha.expand_as(p), p)
         r.addcmul_(alpha.expand_as(q), q, value=-1.0)
         ratio = per_graph_sum(graph, r.square()).sqrt() / safe
+        if keep_best:
+            leaving = (last == least) & ~(ratio <= least)  # the step goes away from the best iterate so far
+            if bool(leaving.any()):
+                best = x.clone() if best is None else torch.where(spread(leaving), x, best)
+            last, least = ratio, torch.where(ratio <= least, ratio, least)
+        x.addcmul_(alpha.expand_as(p), p)
         steps += 1
         history.append(torch.where(norm > 0, ratio, 0.0).amax(0))
         running = running & (ratio > tol)
@@ -125,6 +134,8 @@ def conjugate_gradient(
         beta = torch.where(running, after / torch.where(energy > 0, energy, 1.0), 0.0)
         p = z + spread(beta) * p
         energy = after
+    if best is not None:
+        x = torch.where(spread(last == least), x, best)
     return x, steps, torch.stack(history)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from graphtf.constructions import resistive_embedding
 from graphtf.incidence import Incidence
@@ -14,6 +13,7 @@ from graphtf.layout import PaddedLayout
 from graphtf.solvers.linear import Options
 from graphtf.solvers.linear_cg import relative_size
 from graphtf.solvers.linear_fixed import contraction, depth_for_tolerance
+from graphtf.solvers.linear_parts import limit_of_rounding
 from graphtf.solvers.solution import ConvergenceError, Solution
 
 LARGEST = 4096  # nodes of a graph whose eigenvalues are computed
@@ -36,8 +36,8 @@ def square_root(graph: Incidence, psi: Tensor, options: Options) -> Solution:
     worst = float(residual.max()) if residual.numel() else 0.0
     if options.method != "gradient" and worst > tol:
         raise ConvergenceError(
-            f"eigenvalues reached a relative residual of {worst:.1e}, but tol={tol:.1e}: they cannot come closer in "
-            "float64 on this graph, whose weights spread too far; loosen tol. The best answer is in .solution",
+            f"eigenvalues reached a relative residual of {worst:.1e}, but tol={tol:.1e}: {limit_of_rounding(graph)}. "
+            "The best answer is in .solution",
             solution,
         )
     return solution
@@ -88,8 +88,12 @@ class _InverseRoot(torch.autograd.Function):
         return graph.center(layout.unpack(x))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "second derivatives of the eigenvalues behind (L^+)^(1/2) are not implemented; leave out "
+                "create_graph=True, or use method='gradient'"
+            )
         vectors, root, inverse, psi = ctx.saved_tensors
         layout: PaddedLayout = ctx.layout
         transposed = vectors.transpose(1, 2)

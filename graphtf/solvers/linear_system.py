@@ -11,6 +11,7 @@ from graphtf.incidence import Incidence
 from graphtf.solvers.kernels import BLOCK, compiled_laplacian
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
 from graphtf.solvers.linear_cg import conjugate_gradient, jacobi, relative_size
+from graphtf.solvers.linear_parts import limit_of_rounding
 from graphtf.solvers.preconditioner import ApproximateCholesky, has_approximate_cholesky
 
 WORTH = 100  # steps of conjugate gradient that cost as much as an approximate factor and its solves
@@ -63,6 +64,9 @@ class LinearSystem:
         x, layers, history = self._once(psi, tol, max_layers)
         x = graph.center(x)
         left, residual = self._left(psi, x)
+        if bool((residual > 1).any()):  # zero is a better answer
+            x = torch.where(residual > 1, 0.0, x)
+            left, residual = self._left(psi, x)
         rows = [history]
         for _ in range(ROUNDS):
             worst = float(residual.max()) if residual.numel() else 0.0
@@ -92,11 +96,7 @@ class LinearSystem:
         worst = float(residual.max()) if residual.numel() else 0.0
         if worst <= tol:
             return ""
-        reason = (
-            f"max_layers={max_layers} was reached"
-            if layers >= max_layers
-            else "float64 potentials cannot come closer on this graph, whose weights spread too far; loosen tol"
-        )
+        reason = f"max_layers={max_layers} was reached" if layers >= max_layers else limit_of_rounding(self.graph)
         return (
             f"{NAMES[self.kind]!r} reached a relative residual of {worst:.1e} in {layers} layer(s), but tol={tol:.1e}: "
             f"{reason}. The best answer is in .solution"
@@ -115,7 +115,7 @@ class LinearSystem:
                 self._factor = ApproximateCholesky(self.graph, self.seed)
             if self._compiled is not None:
                 return self._compiled.preconditioned(psi, tol, limit, self._factor.apply)
-            return conjugate_gradient(self.graph, psi, tol, limit, self._factor)
+            return conjugate_gradient(self.graph, psi, tol, limit, self._factor, keep_best=True)
         return self._conjugate_gradient(psi, tol, limit, 0)
 
     def _dense_blocks(self) -> GroundedBlocks:
@@ -134,7 +134,7 @@ class LinearSystem:
         graph, scaled = self.graph, self.kind != "memory"
         if self._compiled is not None:
             return self._compiled.conjugate_gradient(psi, tol, limit, scaled, stop_at)
-        return conjugate_gradient(graph, psi, tol, limit, jacobi(graph) if scaled else None, stop_at)
+        return conjugate_gradient(graph, psi, tol, limit, jacobi(graph) if scaled else None, stop_at, keep_best=True)
 
     def _probe(self, psi: Tensor, tol: float, limit: int) -> tuple[Tensor, int, Tensor] | None:
         """Jacobi on the first columns: go on if that is fast, else choose the approximate factor."""

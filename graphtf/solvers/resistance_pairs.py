@@ -13,6 +13,7 @@ from graphtf.solvers.auto import DENSE_NODES
 from graphtf.solvers.kernels import COMPILED_NODES, has_numba
 from graphtf.solvers.linear import Options, solve
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
+from graphtf.solvers.linear_parts import limit_of_rounding
 from graphtf.solvers.solution import ConvergenceError, Solution
 
 COLUMNS = 32  # systems that are solved at a time
@@ -47,16 +48,27 @@ def total_resistance(graph: Incidence, options: Options) -> Solution:
         ones = torch.ones(graph.num_nodes, 1, dtype=torch.float64, device=graph.device)
         total = nodes[graph.batch] * blocks.diagonal() - blocks.solve(ones).squeeze(1)
         value = total.new_zeros(graph.num_graphs).index_add(0, graph.batch, total)
-        worst = residual.new_zeros(graph.num_graphs).scatter_reduce(0, graph.batch, residual, "amax")
+        worst = _worst_per_graph(graph, residual)
         solution = _solution(torch.where(connected, value, torch.inf), worst, graph, 0, "dense", options)
-        return _kept(solution, options.tolerance(graph.dtype))
+        return _kept(solution, options.tolerance(graph.dtype), graph)
     # tr(L^+) = sum_u e_u^T L^+ e_u: the centered unit vectors as demands.
-    x = _unit_systems(graph, everyone, None, options)
+    x, failure = _unit_systems(graph, everyone, None, options)
     scale = nodes[graph.batch].to(x.value.dtype)
     value = x.value.new_zeros(graph.num_graphs).index_add(0, graph.batch, x.value * scale)
-    worst = x.residual.new_zeros(graph.num_graphs).scatter_reduce(0, graph.batch, x.residual, "amax")
-    result = Solution.of(torch.where(connected, value, torch.inf), worst, x.num_layers, x.method, x.bound, x.history)
-    return result
+    worst = _worst_per_graph(graph, x.residual)
+    history = None if x.history is None else torch.stack([_worst_per_graph(graph, row) for row in x.history])
+    value = torch.where(connected, value, torch.inf)
+    return _or_raise(Solution.of(value, worst, x.num_layers, x.method, x.bound, history), failure)
+
+
+def _worst_per_graph(graph: Incidence, residual: Tensor) -> Tensor:
+    return residual.new_zeros(graph.num_graphs).scatter_reduce(0, graph.batch, residual, "amax")
+
+
+def _or_raise(solution: Solution, failure: str) -> Solution:
+    if failure:
+        raise ConvergenceError(failure, solution)
+    return solution
 
 
 def _dense(graph: Incidence, options: Options, count: int) -> bool:
@@ -97,7 +109,7 @@ def _from_loops(graph: Incidence, pairs: Tensor, options: Options) -> Solution:
         found = torch.from_numpy(loops.find_edges(*rows, pairs[0].numpy(), pairs[1].numpy()))
         value = torch.cat([value, value.new_zeros(1)])[found]  # a self-loop is -1: the zero at the end
         residual = torch.cat([residual, residual.new_zeros(1)])[found]
-    return _kept(_solution(value, residual, graph, 0, "dense", options), options.tolerance(graph.dtype))
+    return _kept(_solution(value, residual, graph, 0, "dense", options), options.tolerance(graph.dtype), graph)
 
 
 def _checked_blocks(graph: Incidence, options: Options) -> tuple[GroundedBlocks, Tensor]:
@@ -121,7 +133,7 @@ def _from_blocks(graph: Incidence, u: Tensor, v: Tensor, joined: Tensor, options
     value = diagonal[u] + diagonal[safe] - 2 * blocks.entries(u, safe)
     value = torch.where(joined, torch.where(u == v, 0.0, value), torch.inf)
     residual = torch.where(joined & (u != v), (column[u] + column[v]) / 2**0.5, 0.0)
-    return _kept(_solution(value, residual, graph, 0, "dense", options), options.tolerance(graph.dtype))
+    return _kept(_solution(value, residual, graph, 0, "dense", options), options.tolerance(graph.dtype), graph)
 
 
 def _from_systems(graph: Incidence, u: Tensor, v: Tensor, joined: Tensor, options: Options) -> Solution:
@@ -130,7 +142,7 @@ def _from_systems(graph: Incidence, u: Tensor, v: Tensor, joined: Tensor, option
     low, high = torch.minimum(u, v), torch.maximum(u, v)
     n = max(graph.num_nodes, 1)
     key, inverse = torch.unique((low * n + high)[wanted], return_inverse=True)
-    x = _unit_systems(graph, key // n, key % n, options)
+    x, failure = _unit_systems(graph, key // n, key % n, options)
     value = x.value.new_zeros(len(u)).masked_scatter(wanted, x.value[inverse])
     value = torch.where(joined, value, torch.inf)
     residual = x.residual.new_zeros(len(u)).masked_scatter(wanted, x.residual[inverse])
@@ -138,11 +150,11 @@ def _from_systems(graph: Incidence, u: Tensor, v: Tensor, joined: Tensor, option
     if x.history is not None:
         history = x.history.new_zeros(len(x.history), len(u))
         history[:, wanted] = x.history[:, inverse]
-    return Solution.of(value, residual, x.num_layers, x.method, x.bound, history)
+    return _or_raise(Solution.of(value, residual, x.num_layers, x.method, x.bound, history), failure)
 
 
-def _unit_systems(graph: Incidence, u: Tensor, v: Tensor | None, options: Options) -> Solution:
-    """Energies of the demands `e_u - e_v`, or of the centered `e_u`, a few systems at a time."""
+def _unit_systems(graph: Incidence, u: Tensor, v: Tensor | None, options: Options) -> tuple[Solution, str]:
+    """Energies of the demands `e_u - e_v`, or of the centered `e_u`, a few systems at a time, and what failed."""
     values, residuals, histories, methods, layers, bound = [], [], [], [], 0, None
     failure = ""
     for start in range(0, max(len(u), 1), COLUMNS):
@@ -172,10 +184,7 @@ def _unit_systems(graph: Incidence, u: Tensor, v: Tensor | None, options: Option
         rows = max(len(h) for h in kept)
         history = torch.cat([torch.cat([h, h[-1:].expand(rows - len(h), -1)]) for h in kept], 1)
     method = " and ".join(dict.fromkeys(methods))
-    solution = Solution.of(torch.cat(values), torch.cat(residuals), layers, method, bound, history)
-    if failure:
-        raise ConvergenceError(failure, solution)
-    return solution
+    return Solution.of(torch.cat(values), torch.cat(residuals), layers, method, bound, history), failure
 
 
 def _solution(
@@ -186,12 +195,12 @@ def _solution(
     return Solution.of(value.to(graph.dtype), residual, layers, method, None, history)
 
 
-def _kept(solution: Solution, tol: float) -> Solution:
+def _kept(solution: Solution, tol: float, graph: Incidence) -> Solution:
     worst = float(solution.residual.max()) if solution.residual.numel() else 0.0
     if worst <= tol:
         return solution
     raise ConvergenceError(
-        f"dense factors reached a relative residual of {worst:.1e}, but tol={tol:.1e}: float64 potentials cannot come "
-        "closer on this graph, whose weights spread too far; loosen tol. The best answer is in .solution",
+        f"dense factors reached a relative residual of {worst:.1e}, but tol={tol:.1e}: {limit_of_rounding(graph)}. "
+        "The best answer is in .solution",
         solution,
     )

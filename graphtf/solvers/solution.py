@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 class Solution(Tensor):
     """The answer of a solver: a tensor that also knows its error.
 
-    It is used as any tensor; what is computed from it are plain tensors.
+    It is used as any tensor; what is computed from it are plain tensors. A copy by `copy.deepcopy` is a solution too,
+    and `torch.load` reads a saved one, also with `weights_only=True` once this module is imported.
 
     Attributes:
         value: the answer as a plain tensor.
@@ -52,7 +54,7 @@ class Solution(Tensor):
         """Attach what is known about an answer; gradients go through."""
         solution = value.as_subclass(cls)
         solution.residual, solution.num_layers, solution.method = residual.detach(), num_layers, method
-        solution.bound, solution.history = bound, history
+        solution.bound, solution.history = bound, None if history is None else history.detach()
         return solution
 
     @property
@@ -60,12 +62,31 @@ class Solution(Tensor):
         """The answer as a plain tensor."""
         return self.as_subclass(Tensor)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Solution:
+        """Copy of the value and of what is known about it; as for any tensor, not within a graph of gradients."""
+        if id(self) in memo:
+            found: Solution = memo[id(self)]
+            return found
+        if not self.is_leaf:
+            raise RuntimeError("only tensors without a history of gradients can be deep-copied; copy solution.detach()")
+        with torch.no_grad():
+            copied = copy.deepcopy(self.detach().as_subclass(Tensor), memo).as_subclass(type(self))
+        copied.requires_grad_(self.requires_grad)
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        if self.grad is not None:
+            copied.grad = copy.deepcopy(self.grad, memo)
+        return copied
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         worst = float(self.residual.max()) if self.residual.numel() else 0.0
         return (
             f"{type(self).__name__}({self.value!r}, residual={worst:.1e}, num_layers={self.num_layers}, "
             f"method={self.method!r})"
         )
+
+
+torch.serialization.add_safe_globals([Solution])
 
 
 class ConvergenceError(RuntimeError):
