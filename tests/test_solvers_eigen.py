@@ -231,3 +231,68 @@ def test_connectivity_of_a_batch():
         algebraic_connectivity(ZOO["single node"])
     with pytest.raises(ValueError, match="at least two"):
         fiedler_vector(ZOO["no nodes"])
+
+
+def test_fixed_depth_finds_the_largest_of_a_batch():
+    path = Incidence(torch.tensor([[0, 1, 2], [1, 2, 3]]), torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64))
+    expected = torch.linalg.eigvalsh(path.laplacian_dense()).flip(0)
+    for graph in (path, disjoint_union([path, path]), disjoint_union([path, ZOO["two components"]])):
+        v = laplacian_eigenvectors(graph, 2, which="largest", method="gradient")
+        values = v.eigenvalues if graph is path else v.eigenvalues[0]
+        torch.testing.assert_close(values, expected[:2], rtol=0, atol=1e-10)
+        dense = laplacian_eigenvectors(graph, 2, which="largest", method="dense")
+        torch.testing.assert_close(v.eigenvalues, dense.eigenvalues, rtol=0, atol=1e-6)
+    v = laplacian_eigenvectors(path, 6, which="largest", method="gradient")
+    torch.testing.assert_close(v.eigenvalues, torch.cat([expected[:3], torch.zeros(3).double()]), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("which", ["smallest", "largest"])
+@pytest.mark.parametrize("normalization", [None, "sym"])
+@pytest.mark.parametrize(
+    "graph", [nx.cycle_graph(4), nx.path_graph(2), nx.path_graph(5), nx.complete_bipartite_graph(2, 3)]
+)
+def test_fixed_depth_keeps_the_vector_of_the_bound(graph, normalization, which):
+    B = Incidence.from_networkx(graph).to(torch.float64)
+    expected, L = reference(B, normalization, which, True)
+    n = B.num_nodes
+    v = laplacian_eigenvectors(B, n, normalization, which, method="gradient")
+    torch.testing.assert_close(v.eigenvalues, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(v.T @ v, torch.eye(n).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(L @ v.value, v.value * v.eigenvalues, rtol=0, atol=1e-10)
+
+
+def test_a_vector_that_vanishes_is_an_error(monkeypatch):
+    def vanish(depth, **options):
+        return lambda graph, phi: torch.linalg.qr(phi)[0] * (torch.arange(phi.shape[1]) < phi.shape[1] - 1)
+
+    monkeypatch.setattr("graphtf.solvers.eigen_iterative.subspace_iteration", vanish)
+    with pytest.raises(ConvergenceError, match="1 vector") as caught:
+        laplacian_eigenvectors(ZOO["path"], 3, trivial=False, method="gradient")
+    assert caught.value.solution.residual[-1] == caught.value.solution.bound[-1] == float("inf")
+
+
+def test_wrong_types():
+    for options in ({"tol": "a"}, {"tol": True}, {"generator": 3}):
+        for solve in (laplacian_eigenvectors, algebraic_connectivity, fiedler_vector):
+            arguments = (2,) if solve is laplacian_eigenvectors else ()
+            with pytest.raises(TypeError, match=f"{next(iter(options))} must be a"):
+                solve(ZOO["path"], *arguments, **options)
+
+
+def test_connectivity_takes_its_own_options_only():
+    for options in ({"which": "largest"}, {"trivial": True}, {"k": 2}):
+        for solve in (algebraic_connectivity, fiedler_vector):
+            with pytest.raises(TypeError, match="unexpected keyword"):
+                solve(ZOO["path"], **options)
+    value = algebraic_connectivity(ZOO["path"], method="gradient")
+    assert value.shape == value.residual.shape == value.bound.shape == ()
+    options = {"method": "memory", "max_layers": 100}
+    for solve, shape in ((algebraic_connectivity, ()), (fiedler_vector, (800,))):
+        with pytest.raises(ConvergenceError) as caught:
+            solve(LARGE["cycle"], **options)
+        assert caught.value.solution.shape == shape
+        assert caught.value.solution.residual.shape == ()
+    both = disjoint_union([LARGE["cycle"], LARGE["regular"]])
+    with pytest.raises(ConvergenceError) as caught:
+        algebraic_connectivity(both, **options)
+    assert caught.value.solution.shape == caught.value.solution.residual.shape == (2,)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from graphtf import Incidence
-from graphtf.solvers import algebraic_connectivity, laplacian_eigenvectors
+from graphtf.solvers import algebraic_connectivity, heat_kernel, laplacian_eigenvectors
 from graphtf.testing import graph_zoo
 
 ZOO = graph_zoo()
@@ -75,3 +75,12 @@ def test_connectivity_gradient_is_the_squared_drop():
     (gradient,) = torch.autograd.grad(algebraic_connectivity(Incidence(B.index, weight, 7)), weight)
     _, U = torch.linalg.eigh(B.laplacian_dense())
     torch.testing.assert_close(gradient, (U[B.index[0], 1] - U[B.index[1], 1]).square(), rtol=1e-10, atol=1e-12)
+
+
+def test_second_derivatives_are_refused():
+    B = ZOO["path"]
+    weight = B.weight.clone().requires_grad_()
+    graph = Incidence(B.index, weight, 7)
+    for answer in (laplacian_eigenvectors(graph, 3).eigenvalues.sum(), heat_kernel(graph, method="memory").sum()):
+        with pytest.raises(RuntimeError, match="no second derivatives"):
+            torch.autograd.grad(answer, weight, create_graph=True)

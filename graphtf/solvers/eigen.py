@@ -20,7 +20,7 @@ Which = Literal["smallest", "largest"]
 EigenNormalization = Literal["sym", "rw"] | None
 METHODS = ("auto", "dense", "gradient", "memory", "preconditioned")
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-8}
-LARGEST_DENSE = 600  # nodes; "auto" iterates on larger graphs
+LARGEST_DENSE = 1500  # nodes; "auto" iterates on larger graphs
 
 
 class Eigenvectors(Solution):
@@ -95,7 +95,8 @@ def laplacian_eigenvectors(
 
     Raises:
         TypeError, ValueError: an argument is not as described.
-        ConvergenceError: the residuals are larger than `tol`.
+        ConvergenceError: the residuals are larger than `tol`, or the search for eigenvectors that are missing did not
+            end; with `"gradient"`, a vector vanished.
 
     Example:
         >>> import torch
@@ -114,8 +115,13 @@ def laplacian_eigenvectors(
     check_choice("method", method, METHODS)
     if normalization not in (None, "sym", "rw"):
         raise ValueError(f"normalization must be None, 'sym' or 'rw', but got {normalization!r}")
-    if tol is not None and not 0 < tol < float("inf"):
-        raise ValueError(f"tol must be positive and finite, but got {tol}")
+    if tol is not None:
+        if isinstance(tol, bool) or not isinstance(tol, int | float):
+            raise TypeError(f"tol must be a number, but got {tol!r} ({type(tol).__name__})")
+        if not 0 < tol < float("inf"):
+            raise ValueError(f"tol must be positive and finite, but got {tol}")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, but got {type(generator).__name__}")
     if max_layers is not None:
         check_positive_int("max_layers", max_layers)
     largest = which == "largest"
@@ -134,7 +140,9 @@ def laplacian_eigenvectors(
 
     with torch.no_grad():
         values, vectors, layers, names, complete = _solve(S, count, k, largest, method, limit, max_layers, generator)
-        residual = _residual(S, values, vectors)
+        lost = values.isnan()  # columns that "gradient" lost
+        values = torch.where(lost, 0.0, values)
+        residual = torch.where(lost, torch.inf, _residual(S, values, vectors))
     if torch.is_grad_enabled() and B.weight.requires_grad:
         _, _, w, diagonal = S._laplacian_entries()
         values, vectors = EigenpairGradient.apply(w, diagonal, values, vectors, S, count, largest)
@@ -151,6 +159,10 @@ def laplacian_eigenvectors(
     out = cast(Eigenvectors, Eigenvectors.of(vectors, residual, layers, used, bound))
     out.eigenvalues, out.counts = values, count
     worst = float(residual.max()) if residual.numel() else 0.0
+    if bool(lost.any()):
+        raise ConvergenceError(
+            f"{int(lost.sum())} vector(s) vanished in the layers, their residuals are inf; use method='dense'", out
+        )
     if method != "gradient" and not (complete and worst <= limit):
         raise ConvergenceError(
             f"the largest residual is {worst:.1e} after {layers} layers, but tol is {limit:.1e}"

@@ -46,9 +46,10 @@ class EigenpairGradient(torch.autograd.Function):
         return values.clone(), vectors.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_values: Tensor, grad_vectors: Tensor) -> tuple[Tensor | None, ...]:
         """One adjoint solve a column."""
+        if torch.is_grad_enabled():
+            raise RuntimeError("laplacian_eigenvectors has no second derivatives; call backward without create_graph")
         values, vectors = ctx.saved_tensors
         graph: Incidence = ctx.graph
         k = values.shape[1]

@@ -20,8 +20,10 @@ def subspace_layers(
 ) -> tuple[Tensor, Tensor]:
     """`[G, k]` Ritz values and `[n, k]` vectors after `depth` layers of subspace iteration on all graphs at once.
 
-    The null vectors are the first columns, so that Gram-Schmidt keeps the others off them. The tangent of the angle to
-    the wanted subspace shrinks by the factor of :func:`graphtf.constructions.subspace_iteration` a layer.
+    For the smallest eigenvalues the null vectors are the first columns, so that Gram-Schmidt keeps the others off them,
+    and the shift is 1% above the bound, as a vector whose eigenvalue is the shift would vanish. For the largest they
+    vanish by themselves. The tangent of the angle to the wanted subspace shrinks by the factor of
+    :func:`graphtf.constructions.subspace_iteration` a layer. Columns that got lost hold NaN in the values.
     """
     if S.num_nodes == 0:
         return S.weight.new_zeros(S.num_graphs, k), S.weight.new_zeros(0, k)
@@ -30,16 +32,20 @@ def subspace_layers(
     pair, inverse = torch.unique(S.batch * S.num_nodes + labels, return_inverse=True)
     components = torch.bincount(pair // S.num_nodes, minlength=S.num_graphs)
     rank = inverse - (components.cumsum(0) - components)[S.batch]
+    if largest:
+        components = torch.zeros_like(components)  # columns of null vectors
     width = int(components.max())
 
     source = torch.Generator().manual_seed(0) if generator is None else generator
     start = torch.rand(size, k, generator=source, dtype=torch.float64).to(null) - 0.5
     column = torch.arange(width + k, device=null.device) - components[S.batch].unsqueeze(1)  # [n, width + k]
-    random = start[local].gather(1, column.clamp(0, k - 1)) * ((column >= 0) & (column < k))
-    first = S.center(random) + null.unsqueeze(1) * (column == (rank - components[S.batch]).unsqueeze(1))
+    random = start[local].gather(1, column.clamp(0, k - 1)) * ((column >= 0) & (column < count[S.batch].unsqueeze(1)))
+    first = S.center(random)
+    if not largest:
+        first = first + null.unsqueeze(1) * (column == (rank - components[S.batch]).unsqueeze(1))
 
     scaled = S if S.scale is not None else S.normalized("spectral")
-    mu = 2.0 if S.scale is not None else 1.0
+    mu = (2.0 if S.scale is not None else 1.0) * (1.0 if largest else 1.01)
     layers = subspace_iteration(depth, mu=mu, which="largest" if largest else "smallest", dtype=S.dtype)
     phi = layers(scaled, phi=first)
     phi = phi.gather(1, components[S.batch].unsqueeze(1) + torch.arange(k, device=phi.device))  # [n, k]
@@ -52,8 +58,10 @@ def subspace_layers(
     values, U = torch.linalg.eigh(H + torch.diag_embed(away))
     values, U = (values.flip(1), U.flip(2)) if largest else (values, U)
     keep = torch.arange(k, device=values.device) < count.unsqueeze(1)
+    there = torch.arange(k, device=values.device) < (length >= 0.5).sum(1, keepdim=True)
+    values = torch.where(there | ~keep, values, torch.nan)
     vectors = torch.einsum("nj,njk->nk", phi, U[S.batch])
-    return values * keep, vectors * keep[S.batch]
+    return torch.where(keep, values, 0.0), vectors * (keep & there)[S.batch]
 
 
 def iterate_graph(

@@ -9,14 +9,20 @@ with `L`. Orthogonalisation and restarts are those of ARPACK.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-PROBE = 60  # products that look for the place of the cut
-Array = np.ndarray[Any, np.dtype[Any]]
+from graphtf.solvers.eigen_filter import (
+    Array,
+    Filter,
+    density_filter,
+    inverse_filter,
+    linear_filter,
+    safe_filter,
+    spectrum_probe,
+)
 
 
 @dataclass
@@ -70,67 +76,13 @@ def rayleigh_ritz(problem: Problem, V: Array, largest: bool) -> Pairs:
     return Pairs(values, V, np.linalg.norm(LQ @ U - V * values, axis=0))
 
 
-def spectrum_probe(problem: Problem, rng: np.random.Generator, steps: int = PROBE) -> tuple[Array, Array, float]:
-    """Ritz values of a short Lanczos run, their weights in the density of eigenvalues, and a bound of the largest."""
-    q = problem.center(rng.normal(size=len(problem.null)))
-    q /= np.linalg.norm(q)
-    last, alphas, betas = np.zeros_like(q), [], [0.0]
-    for _ in range(steps):
-        r = problem.L @ q - betas[-1] * last
-        alphas.append(float(q @ r))
-        r = problem.center(r - alphas[-1] * q)
-        betas.append(float(np.linalg.norm(r)))
-        if betas[-1] <= 1e-10 * problem.bound:
-            break
-        last, q = q, r / betas[-1]
-    T = np.diag(alphas) + np.diag(betas[1 : len(alphas)], 1) + np.diag(betas[1 : len(alphas)], -1)
-    theta, U = np.linalg.eigh(T)
-    return theta, U[0] ** 2, min(problem.bound, float(theta[-1]) + betas[-1])
-
-
-def filter_cut(theta: Array, weight: Array, share: float, low: float, high: float) -> float:
-    """Where, by the estimated density, this share of the eigenvalues lies below."""
-    cumulative = np.cumsum(weight) - weight / 2
-    cut = float(np.interp(share, cumulative, theta)) if share > cumulative[0] else float(theta[0])
-    # A repeated eigenvalue can hold the whole share: then the cut must not be on it.
-    i = int(np.argmax(np.cumsum(weight) >= min(share / 2, 0.5)))
-    cut = max(cut, float(theta[i : i + 2].mean()))
-    return min(max(cut, low + 1e-3 * (high - low)), low + 0.9 * (high - low))
-
-
-def filtered(
-    problem: Problem, cut: float, high: float, degree: int, low: float, largest: bool
-) -> Callable[[Array], Array]:
-    """The product with `T_d` of `L`, which maps the unwanted `[cut, high]` (or `[low, cut]`) to `[-1, 1]`."""
-    from scipy.sparse import identity
-
-    a, b = (low, cut) if largest else (cut, high)
-    centre, radius = (a + b) / 2, (b - a) / 2 * (1 if largest else -1)
-    once = ((problem.L - centre * identity(len(problem.null))) / radius).tocsr()
-    once.indices, once.indptr = once.indices.astype(np.int32), once.indptr.astype(np.int32)
-    twice = 2 * once
-    # Large at the wanted end; the scale keeps the numbers near one.
-    top = math.cosh(degree * math.acosh(max(1.0, abs(((high if largest else low) - centre) / radius))))
-
-    def product(x: Array) -> Array:
-        x = problem.center(x.ravel())
-        last, now = x, once @ x
-        for _ in range(degree - 1):
-            following = twice @ now
-            following -= last
-            last, now = now, following
-        return problem.center(now) / top
-
-    return product
-
-
 def krylov(
     problem: Problem, count: int, largest: bool, inverse: bool, tol: float, max_layers: int, rng: np.random.Generator
 ) -> Pairs:
     """Eigenpairs of the smallest positive or the largest eigenvalues.
 
-    Repeated eigenvalues: one Krylov space has one vector of each eigenspace but for rounding. So another start,
-    orthogonal to the answer, looks for what is missing, until nothing is.
+    A filter orders eigenvalues as `L` does only beyond its cut. By interlacing the last Ritz value bounds the last
+    wanted eigenvalue: if it is not beyond the cut, the cut is moved behind it and everything repeated.
 
     Args:
         problem: the graph; `count` must be small against its number of nodes.
@@ -141,111 +93,146 @@ def krylov(
         max_layers: largest number of products with `L`, or of solves.
         rng: for the starts.
     """
-    products = [0]
+    search = _Search(problem, count, largest, tol, max_layers, rng)
     if inverse:
-        step, cost, slope = _inverse(problem), 1, 100 / problem.bound
-    else:
-        theta, weight, high = spectrum_probe(problem, rng)
-        products[0] += len(theta)
-        share = 2.0 * count / len(problem.null)
-        if largest:
-            cut = -filter_cut(-theta[::-1], weight[::-1], share, -high, 0.0)
-            width = (high - cut) / max(cut, 1e-3 * high)
-        else:
-            cut = filter_cut(theta, weight, share, 0.0, high)
-            width = cut / (high - cut)
-        cost = int(min(max(math.ceil(4 / math.sqrt(width)), 4), 200))
-        step = filtered(problem, cut, high, cost, 0.0, largest)
-        slope = 2 * cost**2 / (cut if largest else high - cut)
+        complete = search.run(inverse_filter(problem))
+        return search.answer(complete)
+    theta, weight, high = spectrum_probe(problem, rng)
+    search.products += len(theta)
+    search.limit = max_layers // 2  # a wrong cut must not use up everything
+    complete = search.run(density_filter(problem, count, largest, theta, weight, high))
+    search.limit = max_layers
+    for attempt in range(3):
+        if complete or search.products >= max_layers:
+            break
+        assert search.best is not None
+        edge = float(search.best.values[-1])
+        if len(theta) >= count:
+            ritz = float(theta[-count] if largest else theta[count - 1])
+            edge = max(edge, ritz) if largest else min(edge, ritz)
+        linear = attempt == 2
+        complete = search.run(linear_filter(problem, largest) if linear else safe_filter(problem, edge, largest))
+    return search.answer(complete)
 
-    def run(locked: Array, wanted: int, relative: float, start: Array | None) -> Array:
-        """Vectors of the largest eigenvalues of `step` off the locked ones."""
+
+class _Search:
+    """The search of :func:`krylov` by one filter after the other, with its count of products."""
+
+    def __init__(
+        self, problem: Problem, count: int, largest: bool, tol: float, max_layers: int, rng: np.random.Generator
+    ) -> None:
+        self.problem, self.count, self.largest, self.rng = problem, count, largest, rng
+        self.goal, self.limit = tol * problem.bound, max_layers
+        self.products, self.runs = 0, 0
+        self.best: Pairs | None = None
+
+    def answer(self, complete: bool) -> Pairs:
+        best = self.best
+        assert best is not None
+        return Pairs(best.values, best.vectors, best.residuals, self.products, complete)
+
+    def run(self, f: Filter) -> bool:
+        """Whether by this filter all wanted pairs are found, none left out."""
+        self.best = None
+        self.runs += 1
+        try:
+            return self._wanted(f) and self._nothing_missing(f)
+        except OutOfLayersError:
+            pass
+        if self.best is None:
+            start = [f.step(self.problem.center(self.rng.normal(size=len(self.problem.null))))]
+            start += [f.step(self.problem.center(self.rng.normal(size=len(start[0])))) for _ in range(self.count - 1)]
+            self.best = rayleigh_ritz(self.problem, np.stack(start, 1), self.largest)
+        return False
+
+    def _relative(self, f: Filter) -> float:
+        # The inverse can hold high frequencies, therefore a small factor.
+        return max(min(1e-3, self.goal * f.slope / 20), 1e-14)
+
+    def _wanted(self, f: Filter) -> bool:
+        """Ritz pairs of the largest values of the filter; whether they are small enough and beyond its cut."""
+        relative, start = self._relative(f), None
+        while True:
+            V, _ = self._arpack(f, np.zeros((len(self.problem.null), 0)), self.count, relative, start)
+            pairs = rayleigh_ritz(self.problem, V, self.largest)
+            if self.best is None or pairs.residuals.max() <= self.best.residuals.max():
+                self.best = pairs
+            if not f.keeps_order(float(self.best.values[-1])):
+                return False
+            if pairs.residuals.max() <= self.goal or relative <= 1e-14:
+                return True
+            relative, start = max(relative / 10, 1e-14), pairs.vectors.sum(1)
+
+    def _nothing_missing(self, f: Filter) -> bool:
+        """Look, orthogonally to the answer, for pairs that belong to it, until nothing is found any more.
+
+        One Krylov space has one vector of each eigenspace but for rounding, so copies are found here.
+        """
+        sign = -1 if self.largest else 1
+        for _ in range(2 * self.count + 10):
+            best = self.best
+            assert best is not None
+            extra = self._next(f, best)
+            if extra is None or (not self.largest and extra.values[0] > f.high):
+                return False
+            slack = 1e-9 * self.problem.bound + best.residuals.max() ** 2 / self.problem.bound
+            if sign * (extra.values[0] - best.values[-1]) >= -slack:
+                return True
+            relative = self._relative(f)
+            while extra.residuals[0] > self.goal and relative >= 1e-14:  # what was found loosely is made exact
+                V, _ = self._arpack(f, best.vectors, 1, relative, extra.vectors[:, 0])
+                extra, relative = rayleigh_ritz(self.problem, V, self.largest), relative / 10
+            both = np.concatenate([best.vectors, extra.vectors], 1)
+            merged = rayleigh_ritz(self.problem, both, self.largest)
+            c = self.count
+            self.best = Pairs(merged.values[:c], merged.vectors[:, :c], merged.residuals[:c])
+        return False
+
+    def _next(self, f: Filter, best: Pairs) -> Pairs | None:
+        """The first pair behind the answer, as exact as needed to tell whether it is; `None` without convergence."""
+        last = best.vectors[:, -1]
+        level = float(last @ f.step(last))
+        goal, relative, start = self._relative(f), 1e-3, None
+        while True:
+            V, converged = self._arpack(f, best.vectors, 1, max(relative, goal), start)
+            if not converged:
+                return None
+            extra = rayleigh_ritz(self.problem, V - best.vectors @ (best.vectors.T @ V), self.largest)
+            x = extra.vectors[:, 0]
+            y = f.step(x)
+            y -= best.vectors @ (best.vectors.T @ y)
+            self.products += 2 * f.cost
+            theta = float(x @ y)
+            if relative <= goal or theta + 20 * max(float(np.linalg.norm(y - theta * x)), relative * theta) < level:
+                return extra
+            relative, start = relative / 30, x
+
+    def _arpack(
+        self, f: Filter, locked: Array, wanted: int, relative: float, start: Array | None
+    ) -> tuple[Array, bool]:
+        """Vectors of the largest eigenvalues of the filter off the locked ones, and whether ARPACK converged."""
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-        n = len(problem.null)
+        n = len(self.problem.null)
+
+        def off(x: Array) -> Array:
+            return x - locked @ (locked.T @ x) if locked.shape[1] else x
 
         def product(x: Array) -> Array:
-            if products[0] >= max_layers:
+            if self.products >= self.limit:
                 raise OutOfLayersError
-            products[0] += cost
-            y = step(x.ravel() - locked @ (locked.T @ x.ravel()) if locked.shape[1] else x)
-            return y - locked @ (locked.T @ y) if locked.shape[1] else y
+            self.products += f.cost
+            return off(f.step(off(x.ravel())))
 
-        v0 = problem.center(rng.normal(size=n)) if start is None else start
-        v0 = v0 - locked @ (locked.T @ v0)
-        size = min(n - 1, max(2 * wanted + 1, 20))
+        v0 = off(self.problem.center(self.rng.normal(size=n)) if start is None else start)
+        operator = LinearOperator((n, n), matvec=product, dtype=np.float64)
+        # More memory where the first search was not enough.
+        size = min(n - 1, max(2 * wanted + 1, 20) if self.runs == 1 and not locked.shape[1] else 4 * wanted + 60)
         try:
-            operator = LinearOperator((n, n), matvec=product, dtype=np.float64)
-            _, V = eigsh(operator, wanted, which="LA", v0=v0, ncv=size, tol=relative, maxiter=10 * n)
+            return eigsh(operator, wanted, which="LA", v0=v0, ncv=size, tol=relative, maxiter=10 * n)[1], True
         except ArpackNoConvergence as error:
-            V = np.concatenate([error.eigenvectors, rng.normal(size=(n, wanted - error.eigenvectors.shape[1]))], 1)
-        return V
-
-    # A residual r of the filter at its cut is one of r / slope for L; that of the inverse can hold high frequencies.
-    goal = tol * problem.bound
-    relative = max(min(1e-3, goal * slope / 20), 1e-14)
-    best: Pairs | None = None
-    start: Array | None = None
-    try:
-        while True:
-            pairs = rayleigh_ritz(problem, run(np.zeros((len(problem.null), 0)), count, relative, start), largest)
-            best = pairs if best is None or pairs.residuals.max() <= best.residuals.max() else best
-            if pairs.residuals.max() <= goal or relative <= 1e-14:
-                break
-            relative, start = max(relative / 10, 1e-14), pairs.vectors.sum(1)
-        for _ in range(count):
-            products[0] += (steps := 10 if inverse else 24) * cost
-            extra = rayleigh_ritz(problem, _leading(problem, step, best.vectors, rng, steps), largest)
-            slack = 1e-9 * problem.bound + best.residuals.max() ** 2 / problem.bound
-            if (-1 if largest else 1) * (extra.values[0] - best.values[-1]) >= -slack:
-                break
-            both = np.concatenate([best.vectors, run(best.vectors, 1, relative, extra.vectors[:, 0])], 1)
-            merged = rayleigh_ritz(problem, both, largest)
-            best = Pairs(merged.values[:count], merged.vectors[:, :count], merged.residuals[:count])
-    except OutOfLayersError:
-        if best is None:
-            V = np.stack([step(problem.center(rng.normal(size=len(problem.null)))) for _ in range(count)], 1)
-            best = rayleigh_ritz(problem, V, largest)
-        return Pairs(best.values, best.vectors, best.residuals, products[0], complete=False)
-    return Pairs(best.values, best.vectors, best.residuals, products[0])
-
-
-def _leading(
-    problem: Problem, step: Callable[[Array], Array], locked: Array, rng: np.random.Generator, steps: int
-) -> Array:
-    """`[n, 1]` leading Ritz vector of a few steps of Lanczos off the locked vectors."""
-    q = problem.center(rng.normal(size=len(problem.null)))
-    known = locked.shape[1]
-    basis = np.empty((len(q), known + steps), order="F")
-    basis[:, :known] = locked
-    images: list[Array] = []
-    for i in range(known, known + steps):
-        q = q / max(float(np.linalg.norm(q)), np.finfo(float).tiny)
-        q -= basis[:, :i] @ (basis[:, :i].T @ q)
-        length = float(np.linalg.norm(q))
-        if length <= 1e-12:
-            break
-        basis[:, i] = q / length
-        q = step(basis[:, i])
-        images.append(q)
-    Q = basis[:, known : known + len(images)]
-    H = Q.T @ np.stack(images, 1)
-    _, U = np.linalg.eigh((H + H.T) / 2)
-    return Q @ U[:, -1:]
-
-
-def _inverse(problem: Problem) -> Callable[[Array], Array]:
-    """The product with the pseudo-inverse of `L`, from a sparse factor of `L + sigma I` with a tiny sigma."""
-    from scipy.sparse import identity
-    from scipy.sparse.linalg import splu
-
-    shifted = (problem.L + 1e-9 * problem.bound * identity(len(problem.null))).tocsc()
-    factor = splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-
-    def product(x: Array) -> Array:
-        return problem.center(factor.solve(problem.center(x.ravel())))
-
-    return product
+            found = error.eigenvectors
+            return np.concatenate([found, self.rng.normal(size=(n, wanted - found.shape[1]))], 1), False
 
 
 def has_small_separators(L: Any) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphtf.solvers.eigen_krylov import Array, Pairs, Problem, rayleigh_ritz
+from graphtf.solvers.eigen_filter import Array
+from graphtf.solvers.eigen_krylov import Pairs, Problem, rayleigh_ritz
 
 
 def lobpcg(problem: Problem, count: int, tol: float, max_layers: int, rng: np.random.Generator, degree: Array) -> Pairs:
