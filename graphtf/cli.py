@@ -52,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="train|compare|evaluate|predict|learn")
 
     train = verbs.add_parser("train", help="train one model", description="Train one model; writes a run folder.")
-    train.add_argument(
-        "--config", metavar="FILE", help="config.yaml of a run, or - for stdin; other options override it"
-    )
+    train.add_argument("--config", metavar="FILE", help="config.yaml of a run; other options override it")
     train.add_argument("--pe", choices=PES, help="positional encoding (linear-transformer)")
     train.add_argument("--pe-dim", type=int, metavar="K", help="its columns (8 eigenvectors, 16 steps, 16 layers)")
     train.add_argument("--seed", type=int, metavar="N", help="seed (0)")
@@ -194,7 +192,7 @@ def _train(arguments: argparse.Namespace) -> None:
             config = replace(config, pe_dim=None)
         config = replace(config, **given)
     if "out" not in given:
-        own = arguments.resume and path not in (None, "-")
+        own = arguments.resume and path is not None
         config = replace(config, out=str(Path(path).parent) if own else f"runs/{config.pe}-seed{config.seed}")
     metrics = train(config, arguments.resume)
     if metrics:

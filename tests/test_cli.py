@@ -57,7 +57,8 @@ def test_compare_reports_a_failed_run_and_can_be_repeated(small, tmp_path):
     wrong = small(tmp_path / "c", epochs=1, accelerator="abacus")
     with pytest.raises(RuntimeError, match=r"none-seed0 failed: .*abacus.*log\.txt"):
         compare(wrong, ["none"])
-    rows = compare(small(tmp_path / "c", epochs=1), ["none"])
+    # Data-parallel: Lightning starts the command of the run a second time.
+    rows = compare(small(tmp_path / "c", epochs=1, devices=2, strategy="ddp"), ["none"])
     assert len(rows[0]["val_mae"]) == 1
 
 

@@ -112,8 +112,14 @@ def test_a_folder_takes_one_process_at_a_time(small, tmp_path):
     from filelock import FileLock
 
     (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(ValueError, match="another process is at work"):
-        train(small(tmp_path / "run"))
+    lock = tmp_path / "run" / ".lock"
+    with FileLock(lock):
+        with pytest.raises(ValueError, match="another process is at work"):
+            train(small(tmp_path / "run"))
+        assert lock.exists()  # that of the other process is left alone
+    lock.unlink(missing_ok=True)
+    train(small(tmp_path / "run", epochs=1))
+    assert not lock.exists()
 
 
 @pytest.mark.slow

@@ -14,10 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
-from graphtf.files import write_atomically, write_json
+from graphtf.files import write_atomically, write_json, write_yaml
 from graphtf.train.config import ENCODINGS, WHERE, TrainConfig
 from graphtf.train.data import available_splits, load_graphs
 from graphtf.train.plots import plot_comparison
@@ -149,23 +148,21 @@ def _run_one(config: TrainConfig, hide: bool, processes: list[subprocess.Popen[s
         return
     out.mkdir(parents=True, exist_ok=True)
     # -P: no module in the current directory may stand in for one of Python's.
-    command = [sys.executable, "-P", "-m", "graphtf", "train", "--config", "-", "--out", str(out)]
+    options = out / "options.yaml"  # a file, since data-parallel training starts the command again
+    write_yaml(options, config.to_dict())
+    command = [sys.executable, "-P", "-m", "graphtf", "train", "--config", str(options), "--out", str(out)]
     command += ["--resume"] if _started(out) else []
     log_path = out / "log.txt"
     with (
         tqdm(total=config.epochs, desc=f"{out.name:<26}", unit="epoch", disable=hide, mininterval=0) as bar,
         log_path.open("a", encoding="utf-8") as log,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
     ):
         processes.append(process)
         if stop.is_set():
             process.terminate()
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("the pipes to the run were not made")
-        process.stdin.write(yaml.safe_dump(config.to_dict()))
-        process.stdin.close()
+        if process.stdout is None:
+            raise RuntimeError("the pipe to the run was not made")
         for line in process.stdout:
             log.write(line)
             if found := re.match(r"epoch (\d+)/.*val MAE ([\d.]+)", line):

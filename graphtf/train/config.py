@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,7 @@ class TrainConfig:
 
     @classmethod
     def load(cls, path: str | Path) -> TrainConfig:
-        """Read a `config.yaml`, or standard input for `-`.
+        """Read a `config.yaml`.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -127,9 +126,9 @@ class TrainConfig:
         """
         import yaml
 
-        if str(path) != "-" and not Path(path).is_file():
+        if not Path(path).is_file():
             raise FileNotFoundError(f"there is no configuration {path}; give the config.yaml of a run")
-        text = sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
         try:
             content = yaml.safe_load(text)
         except yaml.YAMLError as error:

@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,20 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
     finished = _check_folder(config, out, resume)
     if finished is not None:
         return finished
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
+    lock = out / ".lock"
     try:
-        with lock.acquire(timeout=0):
-            return _fit(config, out, splits, resume)
+        with FileLock(lock).acquire(timeout=0):
+            try:
+                return _fit(config, out, splits, resume)
+            finally:
+                with suppress(PermissionError):  # Windows does not remove what is open
+                    lock.unlink(missing_ok=True)
     except Timeout as error:
         raise ValueError(f"another process is at work in {out}; wait for it, or choose another folder") from error
     finally:
-        if not lock.is_locked:
-            (out / ".lock").unlink(missing_ok=True)
-        if not any(out.iterdir()):
+        if made and not any(out.iterdir()):
             out.rmdir()
 
 
