@@ -28,7 +28,14 @@ def null_vector(graph: Incidence) -> Tensor:
 def center(graph: Incidence, x: Tensor) -> Tensor:
     """Project node values on the range of `L`, component by component; see :meth:`graphtf.Incidence.center`."""
     x = as_operand(x, graph.num_nodes, graph.dtype)
-    labels, v = graph.components(), per_row(graph.null_vector(), x)
+    labels = graph.components()
+    if graph.scale is None:  # the mean
+        number = _count(labels)
+        if number == 1:
+            return x - x.mean(0)
+        count = per_row(torch.bincount(labels).to(x), x)
+        return x - (x.new_zeros(number, *x.shape[1:]).index_add(0, labels, x) / count)[labels]
+    v = per_row(graph.null_vector(), x)
     inner = x.new_zeros(_count(labels), *x.shape[1:]).index_add(0, labels, v * x)
     return x - v * inner[labels]
 

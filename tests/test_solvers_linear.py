@@ -223,8 +223,11 @@ def test_auto_says_what_it_chose():
 
 def test_auto_takes_approximate_cholesky_where_jacobi_is_slow():
     pytest.importorskip("approx_chol")
-    path = HARD["path"]()
-    x = electric_potential(path, demands(path, 2), tol=1e-8)
+    nodes = torch.arange(10_000).view(100, 100)
+    pairs = [(nodes[:, :-1], nodes[:, 1:]), (nodes[:-1], nodes[1:])]
+    index = torch.cat([torch.stack([u.flatten(), v.flatten()]) for u, v in pairs], 1)
+    grid = Incidence(index, torch.ones(index.shape[1], dtype=torch.float64))
+    x = electric_potential(grid, demands(grid, 2), tol=1e-8)
     assert x.method == "preconditioned (approximate Cholesky)"
     assert x.num_layers < 60
 

@@ -10,11 +10,8 @@ from torch import Tensor
 from graphtf.incidence import Incidence
 from graphtf.solvers.kernels import COMPILED_NODES
 from graphtf.solvers.linear_parts import selected
-from graphtf.solvers.linear_system import LinearSystem, Run
-from graphtf.solvers.preconditioner import has_approximate_cholesky
+from graphtf.solvers.linear_system import DENSE_NODES, LinearSystem, Run
 from graphtf.solvers.solution import ConvergenceError, Solution
-
-DENSE_NODES = 512  # a dense factor of a graph of this size is faster than any iteration
 
 
 class _Part(NamedTuple):
@@ -92,8 +89,7 @@ class AdaptiveSolver:
             kinds = ["dense", "jacobi", "auto"]
             kind = (sizes > DENSE_NODES).long() + large
         elif self.method == "preconditioned":
-            factor = has_approximate_cholesky() and graph.device.type == "cpu"
-            kinds = ["jacobi", "cholesky" if factor else "jacobi"]
+            kinds = ["jacobi", "factor" if graph.device.type == "cpu" else "jacobi"]
             kind = large.long()
         else:
             kinds = [self.method]

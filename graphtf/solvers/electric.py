@@ -44,8 +44,10 @@ def electric_potential(
         uncentered: what to do with demands that do not sum to zero on a component: `"project"` subtracts their mean
             there (what would leave the component is dropped, and an isolated node gets potential zero); `"raise"`
             refuses them.
-        method: `"memory"`: conjugate gradient; `"preconditioned"`: the same with an approximate Cholesky factor
-            (package approx-chol, graphs of at least 2,048 nodes on the CPU) or the degrees as preconditioner;
+        method: `"memory"`: conjugate gradient; `"preconditioned"`: the same with the degrees as preconditioner, or, on
+            graphs of at least 2,048 nodes on the CPU, after the elimination of trees and chains (package numba), with
+            an approximate Cholesky factor (package approx-chol), or for four demands and more on meshes with a
+            complete one (SciPy);
             `"dense"`: Cholesky; `"auto"`: dense for small graphs, else what a probe finds fastest, said in the answer;
             `"gradient"`, `"chebyshev"` (memory with fixed coefficients) and `"multiplicative"` (small graphs) are
             transformers of fixed depth, which return the proven bound of their relative error.

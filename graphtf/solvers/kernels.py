@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
+from graphtf.solvers.compiled_cg import Rows, one_column, some_columns
 
 COMPILED_NODES = 2048  # from here on the compiled loops are worth their start
-STALLED = 500  # preconditioned steps without progress: rounding
 BLOCK = 8  # right-hand sides that share a pass over the matrix: one cache line of float64
+SINGLE_BLOCK = 32  # the same in float32, where it is only a part of the work
 
 
 @cache
@@ -61,62 +62,52 @@ class CompiledLaplacian:
     def __init__(self, graph: Incidence) -> None:
         from graphtf.solvers import kernels_numba
 
-        self._loops: Any = kernels_numba
+        self.loops: Any = kernels_numba
         u, v = (end.numpy() for end in graph.index)
         weight = graph.weight.detach().double().contiguous().numpy()
         self.arrays = kernels_numba.compressed_rows(u, v, weight, graph.num_nodes)
-
-    def preconditioned(
-        self, psi: Tensor, tol: float, max_layers: int, apply: Callable[[Any], Any]
-    ) -> tuple[Tensor, int, Tensor]:
-        """Conjugate gradient with any preconditioner, a NumPy function of one column; returns as the one above."""
-        answers = [self._preconditioned(column.numpy(), tol, max_layers, apply) for column in psi.t().contiguous()]
-        rows = max(len(history) for _, history in answers)
-        table = torch.tensor([history + history[-1:] * (rows - len(history)) for _, history in answers]).double()
-        return torch.from_numpy(np.stack([x for x, _ in answers], 1)), rows - 1, table.t()
-
-    def _preconditioned(
-        self, psi: Any, tol: float, max_layers: int, apply: Callable[[Any], Any]
-    ) -> tuple[Any, list[float]]:
-        norm = float(np.sqrt(psi @ psi))
-        x, r, q, one = np.zeros_like(psi), psi.copy(), np.empty_like(psi), np.ones_like(psi)
-        history = [1.0 if norm > 0 else 0.0]
-        if norm == 0:
-            return x, history
-        z = apply(r)
-        p, energy = z.copy(), float(r @ z)
-        best, since = 1.0, 0
-        while history[-1] > tol and len(history) <= max_layers and since < STALLED:
-            curvature = self._loops.product(*self.arrays, p, q)
-            if not curvature > 0:
-                break
-            square, _ = self._loops.advance(x, r, p, q, one, energy / curvature)
-            history.append(float(square) ** 0.5 / norm)
-            best, since = (history[-1], 0) if history[-1] < best else (best, since + 1)
-            if history[-1] > tol:
-                z = apply(r)
-                after = float(r @ z)
-                self._loops.turn(p, z, one, after / energy)
-                energy = after
-        return x, history
+        self._tensors: dict[torch.dtype, Tensor] = {}
 
     def components(self) -> Tensor:
         """`[n]` labels of the connected components, those of :meth:`graphtf.Incidence.components`."""
-        return torch.from_numpy(self._loops.component_labels(*self.arrays[:2]))
-
-    def matmul(self, x: Tensor) -> Tensor:
-        """`L x` for `[n, k]`."""
-        out = torch.empty(x.shape[::-1], dtype=torch.float64)
-        for column, into in zip(x.t().contiguous(), out, strict=True):
-            self._loops.product(*self.arrays, column.numpy(), into.numpy())
-        return out.t()
+        return torch.from_numpy(self.loops.component_labels(*self.arrays[:2]))
 
     def full_matrix(self) -> tuple[Any, Any, Any]:
         """`(row starts, columns, values)` with the diagonal, columns not sorted."""
-        return self._loops.with_diagonal(*self.arrays)
+        return self.loops.with_diagonal(*self.arrays)
+
+    def tensor(self, dtype: torch.dtype) -> Tensor:
+        """`L` as a sparse tensor with int32 indices, whose product with several columns is `torch`'s own."""
+        if dtype not in self._tensors:
+            starts, columns, values = self.full_matrix()
+            parts = (torch.from_numpy(starts.view(np.int32)), torch.from_numpy(columns.view(np.int32)))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+                n = len(starts) - 1
+                self._tensors[dtype] = torch.sparse_csr_tensor(
+                    *parts, torch.from_numpy(values).to(dtype), (n, n), check_invariants=False
+                )
+        return self._tensors[dtype]
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """`L x` for `[n, k]`."""
+        if x.shape[1] > 1:
+            return torch.cat([self.tensor(x.dtype) @ part for part in x.split(BLOCK, 1)], 1)
+        out = torch.empty_like(x)
+        rows = Rows(self.arrays[0])
+        for column, into in zip(x.t(), out.t(), strict=True):
+            rows(self.loops.product, *self.arrays, column.contiguous().numpy(), into.numpy())
+        return out
 
     def conjugate_gradient(
-        self, psi: Tensor, tol: float, max_layers: int, jacobi: bool = False, stop_at: int = 0
+        self,
+        psi: Tensor,
+        tol: float,
+        max_layers: int,
+        jacobi: bool = False,
+        apply: Callable[[Any], Any] | None = None,
+        stop_at: int = 0,
+        dtype: torch.dtype = torch.float64,
     ) -> tuple[Tensor, int, Tensor]:
         """Conjugate gradient from zero on every column of the demands.
 
@@ -125,33 +116,47 @@ class CompiledLaplacian:
             tol: relative residual to stop at.
             max_layers: number of steps to stop at.
             jacobi: precondition by the degrees.
+            apply: precondition by this function of one column, NumPy in and out.
             stop_at: return after so many steps if the residual does not fall fast enough to be worth going on
                 (a probe); 0 means never.
+            dtype: of the vectors, where there are several columns without `apply`.
 
         Returns:
             Potentials `[n, k]`, the number of steps (of the slowest column), and `[steps + 1, k]` residuals.
         """
-        parts = psi.detach().split(BLOCK, 1)
-
-        def run(part: Tensor) -> tuple[Any, int, Any]:
-            if part.shape[1] > 1:
-                return self._loops.block_conjugate_gradient(
-                    *self.arrays, part.contiguous().numpy(), tol, max_layers, jacobi, stop_at
+        n, k = psi.shape
+        scale = np.ones(n)
+        if jacobi:
+            degrees = self.arrays[3]
+            scale = np.divide(1.0, degrees, out=np.zeros(n), where=degrees > 0)
+        answers: list[tuple[Any, Any]] = []
+        if apply is not None or k == 1:
+            for column in psi.t():
+                x, residuals = one_column(
+                    self.loops, self.arrays, column.contiguous().numpy(), tol, max_layers, scale, apply, stop_at
                 )
-            x, steps, history = self._loops.conjugate_gradient(
-                *self.arrays, part[:, 0].contiguous().numpy(), tol, max_layers, jacobi, stop_at
-            )
-            return x[:, None], steps, history[:, None]
-
-        workers = min(torch.get_num_threads(), len(parts))
-        if workers > 1:  # the loops release the lock of the interpreter
-            with ThreadPoolExecutor(workers) as pool:
-                results = list(pool.map(run, parts))
+                answers.append((x[:, None], np.array(residuals)[:, None]))
         else:
-            results = [run(part) for part in parts]
-        solutions = [torch.from_numpy(x) for x, _, _ in results]
-        histories = [torch.from_numpy(history) for _, _, history in results]
-        most = max(steps for _, steps, _ in results)
-        rows = max(len(h) for h in histories)
-        padded = [torch.cat([h, h[-1:].expand(rows - len(h), -1)]) for h in histories]
-        return torch.cat(solutions, 1), most, torch.cat(padded, 1)
+            answers = self._blocks(psi, tol, max_layers, scale, stop_at, dtype)
+        if not answers:
+            return torch.zeros_like(psi), 0, psi.new_zeros(1, 0)
+        most = max(len(history) for _, history in answers)
+        histories = [np.pad(history, ((0, most - len(history)), (0, 0)), mode="edge") for _, history in answers]
+        potentials = torch.cat([torch.from_numpy(x).double() for x, _ in answers], 1)
+        return potentials, most - 1, torch.from_numpy(np.concatenate(histories, 1))
+
+    def _blocks(
+        self, psi: Tensor, tol: float, max_layers: int, scale: Any, stop_at: int, dtype: torch.dtype
+    ) -> list[tuple[Any, Any]]:
+        L, double = self.tensor(dtype), dtype == torch.float64
+        scale = scale.astype(np.float64 if double else np.float32)
+        answers = []
+        for part in psi.split(BLOCK if double else SINGLE_BLOCK, 1):
+            size = part.norm(dim=0).numpy()  # squares of float32 overflow early
+            size = np.where(double | (size == 0), 1.0, size)
+            block = (part / torch.from_numpy(size)).to(dtype).contiguous().numpy()
+            x, history = some_columns(
+                self.loops, lambda p: (L @ torch.from_numpy(p)).numpy(), block, tol, max_layers, scale, stop_at
+            )
+            answers.append((x * size, history))
+        return answers

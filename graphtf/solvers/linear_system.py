@@ -8,19 +8,23 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
-from graphtf.solvers.kernels import BLOCK, compiled_laplacian
+from graphtf.solvers.elimination import Elimination
+from graphtf.solvers.kernels import compiled_laplacian
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
 from graphtf.solvers.linear_cg import conjugate_gradient, jacobi, relative_size
 from graphtf.solvers.linear_parts import limit_of_rounding
-from graphtf.solvers.preconditioner import ApproximateCholesky, has_approximate_cholesky
+from graphtf.solvers.preconditioner import ApproximateCholesky, SparseFactor, has_approximate_cholesky, has_scipy
+from graphtf.solvers.separators import has_small_separators
 
 WORTH = 100  # steps of conjugate gradient that cost as much as an approximate factor and its solves
+DENSE_NODES = 512  # a dense factor of a graph of this size is faster than any iteration
+MANY = 4  # right-hand sides from which on a complete sparse factor is worth its time
+SINGLE = 3e-5  # what single precision reaches at least in one round, on graphs that are easy for Jacobi
 ROUNDS = 4  # solves for what rounding has left
 NAMES = {
     "dense": "dense",
     "memory": "memory",
     "jacobi": "preconditioned (Jacobi)",
-    "cholesky": "preconditioned (approximate Cholesky)",
 }
 
 
@@ -40,8 +44,9 @@ class LinearSystem:
 
     Args:
         graph: plain operator in float64, without gradients.
-        kind: `"dense"`, `"memory"` (conjugate gradient), `"jacobi"`, `"cholesky"`, or `"auto"`, which is one of the
-            last two after a probe (for a single graph).
+        kind: `"dense"`, `"memory"` (conjugate gradient), `"jacobi"`, `"factor"` (elimination, then a sparse factor:
+            complete for many right-hand sides on graphs with small separators, else approximate), or `"auto"`, which
+            is one of the last two after a probe (for a single graph).
         seed: of the approximate Cholesky factor.
 
     Example:
@@ -56,7 +61,24 @@ class LinearSystem:
         self.graph, self.kind, self.seed = graph, kind, seed
         self._blocks: GroundedBlocks | None = None
         self._compiled = compiled_laplacian(graph) if graph.num_graphs == 1 else None
-        self._factor: ApproximateCholesky | None = None
+        self._factor: ApproximateCholesky | SparseFactor | None = None
+        self._elimination: Elimination | None = None
+        self._rest: LinearSystem | None = None  # what the elimination leaves
+        self._mesh: bool | None = None  # whether a complete factor stays sparse
+        self._easy = False  # a few steps of Jacobi are enough
+
+    @property
+    def name(self) -> str:
+        """The method in words."""
+        if self._rest is not None:
+            parts = ["elimination"]
+            if self._rest.graph.num_nodes:
+                parts.append(self._rest.name.removeprefix("preconditioned (").removesuffix(")"))
+            return f"preconditioned ({', '.join(parts)})"
+        if self._factor is not None:
+            kind = "sparse factor" if isinstance(self._factor, SparseFactor) else "approximate Cholesky"
+            return f"preconditioned ({kind})"
+        return NAMES[self.kind]
 
     def solve(self, psi: Tensor, tol: float, max_layers: int) -> tuple[Tensor, Run]:
         """Potentials for `[n, k]` centered demands, and how good they are."""
@@ -82,9 +104,7 @@ class LinearSystem:
                 break
             x, left = torch.where(keep, better, x), torch.where(keep, rest, left)
             residual = torch.where(keep, after, residual)
-        return x, Run(
-            residual, layers, NAMES[self.kind], torch.cat(rows), self._verdict(residual, tol, layers, max_layers)
-        )
+        return x, Run(residual, layers, self.name, torch.cat(rows), self._verdict(residual, tol, layers, max_layers))
 
     def _left(self, psi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """`psi - L x` and its relative size, `[k]`."""
@@ -98,7 +118,7 @@ class LinearSystem:
             return ""
         reason = f"max_layers={max_layers} was reached" if layers >= max_layers else limit_of_rounding(self.graph)
         return (
-            f"{NAMES[self.kind]!r} reached a relative residual of {worst:.1e} in {layers} layer(s), but tol={tol:.1e}: "
+            f"{self.name!r} reached a relative residual of {worst:.1e} in {layers} layer(s), but tol={tol:.1e}: "
             f"{reason}. The best answer is in .solution"
         )
 
@@ -110,13 +130,57 @@ class LinearSystem:
             done = self._probe(psi, tol, limit)
             if done is not None:
                 return done
-        if self.kind == "cholesky":
-            if self._factor is None:
-                self._factor = ApproximateCholesky(self.graph, self.seed)
+        if self.kind == "factor":
+            self._choose(psi.shape[1])
+        if self._rest is not None and self._elimination is not None:
+            return self._reduced(self._elimination, self._rest, psi, tol, limit)
+        if isinstance(self._factor, SparseFactor):
+            x = self._factor(psi)
+            left = self._left(psi, x)[1]
+            return x, 1, torch.stack([torch.ones_like(left), left])
+        if isinstance(self._factor, ApproximateCholesky):
             if self._compiled is not None:
-                return self._compiled.preconditioned(psi, tol, limit, self._factor.apply)
+                return self._compiled.conjugate_gradient(psi, tol, limit, apply=self._factor.apply)
             return conjugate_gradient(self.graph, psi, tol, limit, self._factor, keep_best=True)
         return self._conjugate_gradient(psi, tol, limit, 0)
+
+    def _choose(self, columns: int) -> None:
+        """Eliminate what can be, and choose the factor of the rest; anew when many columns come after few."""
+        graph = self.graph
+        if self._rest is None and self._factor is None and self._compiled is not None:
+            elimination = Elimination(graph)
+            if elimination.worth:
+                kind = "dense" if elimination.rest.num_nodes <= DENSE_NODES else "auto"
+                self._elimination, self._rest = elimination, LinearSystem(elimination.rest, kind, self.seed)
+        if self._rest is not None or isinstance(self._factor, SparseFactor):
+            return
+        approximate = has_approximate_cholesky()
+        if (columns >= MANY or not approximate) and self._is_mesh():
+            self._factor = SparseFactor(graph)
+        elif self._factor is None and approximate:
+            self._factor = ApproximateCholesky(graph, self.seed)
+        elif self._factor is None:
+            self.kind = "jacobi"
+
+    def _is_mesh(self) -> bool:
+        if self._mesh is None:
+            self._mesh = has_scipy() and has_small_separators(self.graph.laplacian_scipy())
+        return self._mesh
+
+    def _reduced(
+        self, elimination: Elimination, rest: LinearSystem, psi: Tensor, tol: float, limit: int
+    ) -> tuple[Tensor, int, Tensor]:
+        """Solve on what the elimination leaves; the residual there is the one of the whole graph."""
+        handed, psi_rest = elimination.forward(psi)
+        if not len(elimination.nodes):
+            x = elimination.backward(handed, psi_rest)
+            return x, 1, torch.stack([torch.ones_like(psi[0]), self._left(psi, x)[1]])
+        psi_rest = elimination.rest.center(psi_rest)
+        whole, part = psi.norm(dim=0), psi_rest.norm(dim=0)
+        ratio = torch.where(part > 0, whole / torch.where(part > 0, part, 1.0), 1.0)
+        goal = min(tol * float(ratio.min()), 0.5)
+        x, layers, history = rest._once(psi_rest, goal, limit)
+        return elimination.backward(handed, x), layers, history / ratio
 
     def _dense_blocks(self) -> GroundedBlocks:
         if self._blocks is None:
@@ -133,20 +197,23 @@ class LinearSystem:
     def _conjugate_gradient(self, psi: Tensor, tol: float, limit: int, stop_at: int) -> tuple[Tensor, int, Tensor]:
         graph, scaled = self.graph, self.kind != "memory"
         if self._compiled is not None:
-            return self._compiled.conjugate_gradient(psi, tol, limit, scaled, stop_at)
+            single = self._easy and psi.shape[1] > 1
+            dtype = torch.float32 if single else torch.float64
+            goal = max(tol, SINGLE) if single else tol
+            return self._compiled.conjugate_gradient(psi, goal, limit, scaled, stop_at=stop_at, dtype=dtype)
         return conjugate_gradient(graph, psi, tol, limit, jacobi(graph) if scaled else None, stop_at, keep_best=True)
 
     def _probe(self, psi: Tensor, tol: float, limit: int) -> tuple[Tensor, int, Tensor] | None:
-        """Jacobi on the first columns: go on if that is fast, else choose the approximate factor."""
-        factor = has_approximate_cholesky() and self.graph.device.type == "cpu"
-        x, steps, history = self._conjugate_gradient(psi[:, :BLOCK], tol, limit, WORTH if factor else 0)
-        if factor and steps < limit and steps > 0 and bool((history[-1] > tol).any()):
-            self.kind = "cholesky"
+        """Jacobi on the first column: go on if that is fast, else choose a factor."""
+        hard = self._compiled is not None or (has_approximate_cholesky() and self.graph.device.type == "cpu")
+        x, steps, history = self._conjugate_gradient(psi[:, :1], tol, limit, WORTH if hard else 0)
+        if hard and steps < limit and steps > 0 and bool((history[-1] > tol).any()):
+            self.kind = "factor"
             return None
-        self.kind = "jacobi"
-        if psi.shape[1] <= BLOCK:
+        self.kind, self._easy = "jacobi", hard
+        if psi.shape[1] <= 1:
             return x, steps, history
-        x2, steps2, history2 = self._once(psi[:, BLOCK:], tol, limit)
+        x2, steps2, history2 = self._once(psi[:, 1:], tol, limit)
         rows = max(len(history), len(history2))
         histories = [torch.cat([h, h[-1:].expand(rows - len(h), -1)]) for h in (history, history2)]
         return torch.cat([x, x2], 1), max(steps, steps2), torch.cat(histories, 1)

@@ -1,4 +1,4 @@
-"""Preconditioners of the value map: the degrees, or an approximate Cholesky factor (package approx-chol)."""
+"""Preconditioners of the value map: an approximate Cholesky factor (package approx-chol), or a complete one (SciPy)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,12 @@ INSTALL = "approximate Cholesky needs the package approx-chol: pip install 'grap
 def has_approximate_cholesky() -> bool:
     """Whether the package approx-chol is installed."""
     return importlib.util.find_spec("approx_chol") is not None
+
+
+@cache
+def has_scipy() -> bool:
+    """Whether SciPy is installed, for complete factors."""
+    return importlib.util.find_spec("scipy") is not None
 
 
 class ApproximateCholesky:
@@ -65,6 +72,45 @@ class ApproximateCholesky:
         """The preconditioned `[n, k]` residuals."""
         columns = [torch.from_numpy(self.apply(column.contiguous().numpy())) for column in r.double().unbind(1)]
         return torch.stack(columns, 1).to(r.dtype) if columns else r
+
+
+class SparseFactor:
+    r"""The complete sparse factor of `L` with one node of every component grounded: the preconditioner is `L^+`.
+
+    It stays sparse on graphs with small separators only (meshes, roads), see
+    :func:`graphtf.solvers.separators.has_small_separators`. Then all right-hand sides together are cheap.
+
+    Args:
+        graph: plain operator on the CPU.
+
+    Raises:
+        ImportError: SciPy is not installed.
+
+    Example:
+        >>> import torch
+        >>> path = Incidence(torch.tensor([[0, 1], [1, 2]]), torch.ones(2, dtype=torch.float64))
+        >>> x = SparseFactor(path)(torch.tensor([[1.0], [0.0], [-1.0]], dtype=torch.float64))
+        >>> (x - x.mean()).flatten().round(decimals=6) + 0.0
+        tensor([ 1.,  0., -1.], dtype=torch.float64)
+
+    Source: Li, "An overview of SuperLU", ACM Trans. Math. Software 31, 2005.
+    """
+
+    def __init__(self, graph: Incidence) -> None:
+        from scipy.sparse import diags
+        from scipy.sparse.linalg import splu
+
+        L = graph.laplacian_scipy().astype("float64")
+        labels = graph.components().numpy()
+        roots = np.zeros(graph.num_nodes)
+        first = np.unique(labels, return_index=True)[1]
+        roots[first] = np.where(L.diagonal()[first] > 0, L.diagonal()[first], 1.0)  # resistors to the ground
+        options = {"SymmetricMode": True}
+        self._factor = splu((L + diags(roots)).tocsc(), "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+
+    def __call__(self, psi: Tensor) -> Tensor:
+        """`[n, k]` potentials for demands that sum to zero on every component."""
+        return torch.from_numpy(self._factor.solve(np.asfortranarray(psi.double().numpy()))).to(psi.dtype)
 
 
 def _rows(graph: Incidence) -> tuple[Any, Any, Any]:

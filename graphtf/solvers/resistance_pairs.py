@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
-from graphtf.solvers.auto import DENSE_NODES
 from graphtf.solvers.kernels import COMPILED_NODES, has_numba
 from graphtf.solvers.linear import Options, solve
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
 from graphtf.solvers.linear_parts import limit_of_rounding
+from graphtf.solvers.linear_system import DENSE_NODES
 from graphtf.solvers.solution import ConvergenceError, Solution
 
 COLUMNS = 32  # systems that are solved at a time
