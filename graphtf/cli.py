@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-PES = ("none", "laplacian", "random-walk", "linear-transformer")
+PES = ("none", "laplacian", "random-walk", "linear-transformer", "conductances")
 DATA_HELP = "embedded, zinc, or a directory with train/val[/test].csv[.gz] (columns smiles,y)"
 
 

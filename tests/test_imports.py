@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "graphtf"
 
 # Everything that is not one of these belongs to the core. A part may import itself, the core and what it names here.
 PARTS = {
-    "nn": set(),
+    "nn": {"solvers"},
     "solvers": set(),
     "networkx_backend": {"solvers"},
     "learn": {"solvers"},
-    "transforms": {"nn"},
+    "transforms": {"nn", "solvers"},
     "datasets": {"nn", "transforms"},
     "models": {"nn"},
     "train": {"nn", "transforms", "datasets", "models"},

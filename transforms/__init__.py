@@ -3,7 +3,18 @@
 if __name__ == "transforms":
     raise ImportError("this folder is the package graphtf.transforms; use `python -P` or another working directory")
 
+from graphtf.transforms.electric_pe import AddElectricPE
+from graphtf.transforms.heat_kernel_pe import AddHeatKernelPE
 from graphtf.transforms.incidence import AddIncidence
 from graphtf.transforms.linear_transformer_pe import AddLinearTransformerPE
+from graphtf.transforms.random_walk_pe import AddRandomWalkPE
+from graphtf.transforms.spectral_pe import AddSpectralPE
 
-__all__ = ["AddIncidence", "AddLinearTransformerPE"]
+__all__ = [
+    "AddElectricPE",
+    "AddHeatKernelPE",
+    "AddIncidence",
+    "AddLinearTransformerPE",
+    "AddRandomWalkPE",
+    "AddSpectralPE",
+]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.utils import softmax
 
-from graphtf.models.categories import CategoricalEmbedding
+from graphtf.nn.categories import CategoricalEmbedding
 from graphtf.models.norms import NORMS, BatchNorm
 from graphtf.validate import check_choice, check_positive_int
 

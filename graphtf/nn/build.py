@@ -7,15 +7,17 @@ from torch import Tensor, nn
 
 from graphtf.attention import Norm, StructuredAttention
 from graphtf.constructions import electric_flow, random_walk, subspace_iteration
+from graphtf.nn.conductances import EdgeConductances
 from graphtf.nn.config import LinearTransformerPEConfig
 from graphtf.transformer import LinearTransformer
 
 
-def build_transformer(config: LinearTransformerPEConfig) -> LinearTransformer:
+def build_transformer(config: LinearTransformerPEConfig, head: int = 0) -> LinearTransformer:
     """The transformer that a configuration names, with its weights at the start.
 
     Args:
         config: the configuration; its seed decides random weights.
+        head: which head it is for; random weights differ between heads.
 
     Returns:
         A transformer whose first register takes the initial state of the encoding.
@@ -36,9 +38,24 @@ def build_transformer(config: LinearTransformerPEConfig) -> LinearTransformer:
     elif config.start == "random-walk":
         transformer = random_walk(depth, dtype=torch.float32)
     else:
-        transformer = _random(config, release=config.start == "release")
+        transformer = _random(config, config.seed + 1000 * head, release=config.start == "release")
     transformer.loops = config.num_loops or 1
     return transformer.requires_grad_()
+
+
+def build_conductances(config: LinearTransformerPEConfig) -> EdgeConductances | None:
+    """The network that learns conductances, if the configuration declares features."""
+    if not config.learned_conductances:
+        return None
+    return EdgeConductances(
+        config.heads,
+        config.node_types,
+        config.edge_types,
+        config.node_dim,
+        config.edge_dim,
+        config.hidden,
+        seed=config.seed + 2,
+    )
 
 
 def build_slots(config: LinearTransformerPEConfig) -> tuple[nn.Parameter | None, nn.Linear | None, Tensor | None]:
@@ -72,9 +89,9 @@ def build_slots(config: LinearTransformerPEConfig) -> tuple[nn.Parameter | None,
     return table, readout, order
 
 
-def _random(config: LinearTransformerPEConfig, release: bool) -> LinearTransformer:
+def _random(config: LinearTransformerPEConfig, seed: int, release: bool) -> LinearTransformer:
     """Random weights; `release` adds what the paper's module has: per-channel weights, unit columns, an update of B."""
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, std: float) -> Tensor:
         return torch.randn(shape, generator=generator) * std

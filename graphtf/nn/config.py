@@ -36,6 +36,12 @@ class LinearTransformerPEConfig:
         num_slots: slots only: rows of the table, at least the size of the largest graph.
         normalization: `"sym"`: :math:`D^{-1/2} B`; `"spectral"`: `B` over the root of twice the largest degree.
         seed: of random weights, of the table and of its order at evaluation.
+        heads: basis only: number of networks on the edges, each with its own layers; columns are those of all heads.
+        leverage: basis only: the edge encoding also has the leverage `w_e R_e` of the edge in every head.
+        node_types, edge_types: basis only: learn the conductances of every head from categorical features `x` and
+            `edge_attr` with so many values (one number for every column).
+        node_dim, edge_dim: the same for continuous features of these widths.
+        hidden: width of the network that learns them.
 
     Raises:
         TypeError: an integer option is something else.
@@ -57,6 +63,13 @@ class LinearTransformerPEConfig:
     num_slots: int = 64
     normalization: str = "sym"
     seed: int = 0
+    heads: int = 1
+    leverage: bool = False
+    node_types: int | tuple[int, ...] | None = None
+    edge_types: int | tuple[int, ...] | None = None
+    node_dim: int = 0
+    edge_dim: int = 0
+    hidden: int = 32
 
     def __post_init__(self) -> None:
         check_positive_int("k", self.k)
@@ -66,6 +79,7 @@ class LinearTransformerPEConfig:
         check_choice("normalization", self.normalization, NORMALIZATIONS)
         check_positive_int("num_slots", self.num_slots)
         check_positive_int("seed", self.seed, minimum=0)
+        self._check_heads()
         if self.init == "basis":
             layers, loops, channels = self.k, 1, None
             for name, given, only in [("num_layers", self.num_layers, layers), ("num_loops", self.num_loops, loops)]:
@@ -88,6 +102,32 @@ class LinearTransformerPEConfig:
         resolved = {"start": start, "num_layers": layers, "num_loops": loops, "channels": channels}
         for name, filled in resolved.items():
             object.__setattr__(self, name, filled)
+
+    @property
+    def learned_conductances(self) -> bool:
+        """Whether features of edges or nodes decide the conductances."""
+        return self.node_types is not None or self.edge_types is not None or self.node_dim > 0 or self.edge_dim > 0
+
+    def _check_heads(self) -> None:
+        for name in ("heads", "hidden"):
+            check_positive_int(name, getattr(self, name))
+        for name in ("node_dim", "edge_dim"):
+            check_positive_int(name, getattr(self, name), minimum=0)
+        if not isinstance(self.leverage, bool):
+            raise TypeError(f"leverage must be True or False, but got {self.leverage!r}")
+        for name in ("node_types", "edge_types"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+            if value is not None and self.__dict__[name.replace("types", "dim")]:
+                raise ValueError(f"{name} says categories and {name.replace('types', 'dim')} a width; give one of them")
+        if self.heads == 1 and not self.leverage and not self.learned_conductances:
+            return
+        if self.init != "basis" or self.normalization != "sym":
+            raise ValueError(
+                "heads, leverage and learned conductances need init='basis' and normalization='sym', but got "
+                f"init={self.init!r}, normalization={self.normalization!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All options as a plain dictionary."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from graphtf.convert import from_data, from_edge_index
 from graphtf.incidence import Incidence
 from graphtf.layout import local_index
-from graphtf.nn.build import build_slots, build_transformer
+from graphtf.nn.build import build_conductances, build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
+from graphtf.nn.head_encoding import encode_heads
 from graphtf.polynomial import polynomial_coefficients
 from graphtf.powers import power_entries
-from graphtf.transformer import make_layout
+from graphtf.transformer import LinearTransformer, make_layout
 
 
 class LinearTransformerPE(nn.Module):
@@ -69,11 +70,18 @@ class LinearTransformerPE(nn.Module):
         if config is not None and not isinstance(config, LinearTransformerPEConfig):
             raise TypeError(f"config must be a LinearTransformerPEConfig, but got {type(config).__name__}")
         self.config = config if config is not None else LinearTransformerPEConfig(**options)
-        self.node_channels = self.edge_channels = self.config.k
-        self.transformer = build_transformer(self.config)
+        self.node_channels = self.config.k * self.config.heads
+        self.edge_channels = self.node_channels + self.config.heads * self.config.leverage
+        self.transformers = nn.ModuleList(build_transformer(self.config, head) for head in range(self.config.heads))
+        self.conductances = build_conductances(self.config)
         self.table, self.readout, order = build_slots(self.config)
         self.register_buffer("slot_order", order)
         self.slot_order: Tensor | None
+
+    @property
+    def transformer(self) -> LinearTransformer:
+        """The transformer of the first head."""
+        return cast(LinearTransformer, self.transformers[0])
 
     def reset_parameters(self) -> None:
         """Put the weights back to the start, as the seed of the configuration decides; optimizers keep hold of them."""
@@ -93,6 +101,8 @@ class LinearTransformerPE(nn.Module):
         num_nodes: int | None = None,
         *,
         return_edge: bool = False,
+        x: Tensor | None = None,
+        edge_attr: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Encode a graph or a batch.
 
@@ -102,10 +112,12 @@ class LinearTransformerPE(nn.Module):
             batch: with an `edge_index`: `[n]` graph of every node, `None` for a single graph.
             num_nodes: with an `edge_index`: number of nodes.
             return_edge: also return the encoding of the edges.
+            x: with an `edge_index` or an `Incidence`: features of the nodes, for learned conductances.
+            edge_attr: the same of the columns of `edge_index`.
 
         Returns:
-            `[n, k]` node encoding; with `return_edge` also `[E, k]`, one row for every column of `edge_index` (for an
-            `Incidence`: of its `index`).
+            `[n, node_channels]` node encoding; with `return_edge` also `[E, edge_channels]`, one row for every column
+            of `edge_index` (for an `Incidence`: of its `index`).
 
         Raises:
             TypeError: a HeteroData, or something else that is no graph.
@@ -124,8 +136,18 @@ class LinearTransformerPE(nn.Module):
         else:
             graph = from_data(data)
             edge_index = data.edge_index.to(torch.int64) if data.edge_index is not None else graph.index
-        node, edge = self.encode(graph, edge_index if return_edge else edge_index[:, :0])
+            x = data.get("x") if x is None else x
+            edge_attr = data.get("edge_attr") if edge_attr is None else edge_attr
+        pairs = edge_index if return_edge else edge_index[:, :0]
+        if self._many_heads:
+            node, edge = encode_heads(self, graph, pairs, edge_index, x, edge_attr)
+        else:
+            node, edge = self.encode(graph, pairs)
         return (node, edge) if return_edge else node
+
+    @property
+    def _many_heads(self) -> bool:
+        return self.config.heads > 1 or self.config.leverage or self.conductances is not None
 
     def encode(self, graph: Incidence, pairs: Tensor, mix: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode the nodes, and any pairs of nodes.
@@ -138,6 +160,8 @@ class LinearTransformerPE(nn.Module):
         Returns:
             `[n, k]` and `[P, k]`.
         """
+        if self._many_heads:
+            return encode_heads(self, graph, pairs, None, None, None)
         parameter = self.transformer.stack[0].value.dtype
         dtype = torch.promote_types(graph.dtype, parameter)
         with torch.autocast(graph.device.type, enabled=False):
@@ -150,11 +174,12 @@ class LinearTransformerPE(nn.Module):
         half = parameter in (torch.float16, torch.bfloat16)
         return (node.to(parameter), edge.to(parameter)) if half else (node, edge)
 
-    def coefficients(self, dtype: torch.dtype = torch.float64) -> Tensor:
+    def coefficients(self, dtype: torch.dtype = torch.float64, head: int = 0) -> Tensor:
         r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that the layers compute.
 
         Args:
             dtype: floating type.
+            head: which head's.
 
         Raises:
             ValueError: with `init="slots"` the layers are no polynomials.
@@ -163,11 +188,10 @@ class LinearTransformerPE(nn.Module):
             >>> LinearTransformerPE(k=2).coefficients().tolist()
             [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
-        identity = torch.zeros(
-            len(self.transformer.registers), dtype=dtype, device=self.transformer.stack[0].value.device
-        )
+        transformer = cast(LinearTransformer, self.transformers[head])
+        identity = torch.zeros(len(transformer.registers), dtype=dtype, device=transformer.stack[0].value.device)
         identity[0] = 1.0
-        return polynomial_coefficients(self.transformer, identity)[1:]
+        return polynomial_coefficients(transformer, identity)[1:]
 
     def _basis(self, graph: Incidence, pairs: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
         mix = self.coefficients(graph.dtype) if mix is None else mix.to(graph.dtype)

@@ -10,7 +10,7 @@ from graphtf.models.graph_transformer import READOUTS
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
 
-ENCODINGS = {"none": 0, "laplacian": 8, "random-walk": 16, "linear-transformer": 16}
+ENCODINGS = {"none": 0, "laplacian": 8, "random-walk": 16, "linear-transformer": 16, "conductances": 16}
 """The encodings and their default number of columns."""
 
 WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
@@ -24,7 +24,8 @@ class TrainConfig:
     Args:
         data: `"embedded"` (the molecules that come with graphtf), `"zinc"` (the official ZINC-12k), or a directory with
             `train`, `val` and perhaps `test` as `.csv` or `.csv.gz`, columns `smiles` and `y`.
-        pe: positional encoding, one of `none`, `laplacian`, `random-walk`, `linear-transformer`.
+        pe: positional encoding, one of `none`, `laplacian`, `random-walk`, `linear-transformer` or
+            `conductances` (a linear transformer with four heads of learned conductances, and leverages).
         pe_dim: its number of columns; `None` means 8 eigenvectors, 16 steps or 16 layers.
         epochs, batch_size: budget.
         layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.

@@ -38,6 +38,8 @@ def build_encoding(pe: str, dim: int, seed: int = 0) -> nn.Module | None:
         return StoredEncoding("laplacian_eigenvector_pe", dim, random_sign=True)
     if pe == "random-walk":
         return StoredEncoding("random_walk_pe", dim)
+    if pe == "conductances":
+        return LinearTransformerPE(k=dim, heads=4, leverage=True, node_types=28, edge_types=4, seed=seed)
     return LinearTransformerPE(k=dim, seed=seed)
 
 

@@ -1,0 +1,105 @@
+"""The encoding by several networks on the same edges, with given or learned conductances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from graphtf.incidence import Incidence
+from graphtf.nn.heads import head_entries, head_leverages
+from graphtf.powers import power_entries
+
+if TYPE_CHECKING:
+    from graphtf.nn.linear_transformer_pe import LinearTransformerPE
+
+
+def encode_heads(
+    module: LinearTransformerPE,
+    graph: Incidence,
+    pairs: Tensor,
+    listed: Tensor | None = None,
+    x: Tensor | None = None,
+    edge_attr: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Encode nodes and pairs of nodes by all heads of an encoder.
+
+    Args:
+        module: the encoder, with `init="basis"`.
+        graph: plain operator; its weights multiply learned conductances.
+        pairs: `[2, P]` pairs of nodes.
+        listed: `[2, E]` edges that `edge_attr` belongs to; `None`: those of `graph.index`.
+        x: node features.
+        edge_attr: edge features.
+
+    Returns:
+        `[n, node_channels]` and `[P, edge_channels]`: heads one after the other, then the leverages (zero where a pair
+        is no edge).
+
+    Raises:
+        ValueError: the operator is normalized, or features are missing.
+    """
+    if graph.scale is not None:
+        raise ValueError("heads normalize every network by themselves; pass the operator without normalization")
+    config, transformer = module.config, module.transformer
+    parameter = transformer.stack[0].value.dtype
+    with torch.autocast(graph.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(graph.dtype, parameter), torch.float32)
+        graph = graph if graph.dtype == dtype else graph.to(dtype)
+        weight = graph.weight.expand(config.heads, -1)
+        if module.conductances is not None:
+            place = _edge_of(graph, graph.index if listed is None else listed)
+            weight = weight * module.conductances(graph.index, place, x, edge_attr).to(dtype)
+        mix = torch.stack([module.coefficients(dtype, head) for head in range(config.heads)])  # [H, k, k + 1]
+        node, edge = head_entries(graph, weight, config.k)
+        node = torch.einsum("nhj,hlj->nhl", node, mix[..., 1:]) + mix[..., 0]
+        edge = torch.einsum("mhj,hlj->mhl", edge, mix[..., 1:])
+        root = None
+        if "psi" in transformer.registers:  # the start is I - v v^T, and T v = v
+            networks = [graph._replace(weight=w, components=graph.components()) for w in weight]
+            root = torch.stack([network.normalized("sym").null_vector() for network in networks], 1).unsqueeze(2)
+            node = node - root.square() * mix.sum(2)
+            edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
+        columns = [_of_pairs(graph, weight, pairs, node, edge, mix, root)]
+        if config.leverage:
+            at = _edge_of(graph, pairs)
+            found = head_leverages(graph, weight).index_select(0, at.clamp(min=0))
+            columns.append(torch.where((at >= 0).unsqueeze(1), found, 0.0))
+    out = parameter if parameter in (torch.float16, torch.bfloat16) else dtype
+    return node.flatten(1).to(out), torch.cat(columns, 1).to(out)
+
+
+def _of_pairs(
+    graph: Incidence, weight: Tensor, pairs: Tensor, node: Tensor, edge: Tensor, mix: Tensor, root: Tensor | None
+) -> Tensor:
+    """`[P, H k]` rows of edges and nodes; pairs that are neither are computed on their own."""
+    at, loop = _edge_of(graph, pairs), pairs[0] == pairs[1]
+    if bool((at >= 0).all()):
+        return edge.index_select(0, at).flatten(1)
+    rows = torch.where(loop.view(-1, 1, 1), node[pairs[0]], edge[at.clamp(min=0)] if len(edge) else node[pairs[0]])
+    other = ((at < 0) & ~loop).nonzero().squeeze(1)
+    if len(other):
+        few, labels = pairs[:, other], graph.components()
+        parts = []
+        for head, w in enumerate(weight):
+            network = graph._replace(weight=w).normalized("sym")
+            found = power_entries(network, mix.shape[1], few, mix[head])[1]
+            if root is not None:
+                same = (labels[few[0]] == labels[few[1]]).unsqueeze(1)
+                found = found - root[few[0], head] * root[few[1], head] * same * mix[head].sum(1)
+            parts.append(found)
+        rows = rows.index_copy(0, other, torch.stack(parts, 1))
+    return rows.flatten(1)
+
+
+def _edge_of(graph: Incidence, pairs: Tensor) -> Tensor:
+    """`[P]` place of the edge that joins a pair, -1 where there is none."""
+    n, m = max(graph.num_nodes, 1), graph.num_edges
+    low, high = torch.minimum(pairs[0], pairs[1]), torch.maximum(pairs[0], pairs[1])
+    ends = graph.index.sort(0)[0]
+    keys, order = (ends[0] * n + ends[1]).sort()
+    if m == 0:
+        return torch.full_like(low, -1)
+    at = torch.searchsorted(keys, low * n + high).clamp(max=m - 1)
+    return torch.where(keys[at] == low * n + high, order[at], -1)

@@ -1,0 +1,170 @@
+"""Several electrical networks on the same edges: powers of their walks and leverages of their edges, with gradients.
+
+Where numba is installed, small graphs on the CPU are handled by compiled loops; else, and on other devices, head by
+head by tensor operations.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from graphtf.incidence import Incidence
+from graphtf.powers import power_entries
+
+LARGEST = 128  # nodes of a graph in the compiled loops
+
+
+@cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def head_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor, Tensor]:
+    r"""Diagonals, and entries at the edges, of :math:`T_h^l`, `l = 1 ... degree`, `T_h = I - L_h` normalized.
+
+    .. math:: T_h = D_h^{-1/2} A_h D_h^{-1/2} \quad (1 \text{ on isolated nodes})
+
+    is similar to the random walk on the network with the conductances of head `h`.
+
+    Args:
+        graph: plain operator, whose own weights are not used.
+        weight: `[H, m]` positive conductances. Gradients reach them.
+        degree: the largest power, at least 1.
+
+    Returns:
+        `[n, H, degree]` and `[m, H, degree]`.
+
+    Example:
+        >>> import torch
+        >>> triangle = Incidence(torch.tensor([[0, 0, 1], [1, 2, 2]]))
+        >>> node, edge = head_entries(triangle, torch.ones(1, 3), 3)
+        >>> node[0, 0], edge[0, 0]
+        (tensor([0.0000, 0.5000, 0.2500]), tensor([0.5000, 0.2500, 0.3750]))
+
+    Source: Dwivedi et al., ICLR 2022 (return probabilities as encoding); the layers are those of
+    :func:`graphtf.random_walk`.
+    """
+    u, v = graph.index
+    d = weight.new_zeros(len(weight), graph.num_nodes).index_add(1, u, weight).index_add(1, v, weight)
+    scale = torch.where(d > 0, torch.where(d > 0, d, 1.0).rsqrt(), 0.0)
+    off = weight * scale.index_select(1, u) * scale.index_select(1, v)
+    where = _contiguous(graph)
+    if where is None:
+        return _plain_entries(graph, weight, degree)
+    return _Entries.apply(off, (d == 0).to(off), u, v, *where, degree)
+
+
+def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
+    r"""Leverages :math:`w_e R_e` of all edges in every network.
+
+    A bridge has leverage 1, an edge of a ring of k equal edges :math:`(k - 1) / k`.
+
+    Args:
+        graph: plain operator, whose own weights are not used.
+        weight: `[H, m]` positive conductances. Gradients reach them.
+
+    Returns:
+        `[m, H]`, summing to the number of nodes less the number of components.
+
+    Example:
+        >>> import torch
+        >>> triangle = Incidence(torch.tensor([[0, 0, 1], [1, 2, 2]]))
+        >>> head_leverages(triangle, torch.ones(1, 3)).flatten()
+        tensor([0.6667, 0.6667, 0.6667])
+
+    Source: Spielman, Srivastava, "Graph sparsification by effective resistances", SIAM J. Comput. 40, 2011.
+    """
+    where = _contiguous(graph)
+    if where is None:
+        from graphtf.solvers import leverage_scores
+
+        return torch.stack([leverage_scores(graph._replace(weight=w)).value for w in weight], 1)
+    labels = graph.components()
+    first = torch.ones_like(labels, dtype=torch.bool)
+    order = labels.argsort(stable=True)
+    first[order[1:]] = labels[order[1:]] != labels[order[:-1]]
+    u, v = graph.index
+    return _Leverages.apply(weight, u, v, *where, first).t()
+
+
+def _contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
+    """`[G + 1]` starts of nodes and edges of every graph; `None` where the compiled loops do not apply."""
+    if graph.device.type != "cpu" or not _has_numba() or graph.num_nodes == 0:
+        return None
+    batch, of_edge = graph.batch, graph.batch[graph.index[0]]
+    count = torch.bincount(batch, minlength=graph.num_graphs)
+    ascending = bool((batch[1:] >= batch[:-1]).all()) and bool((of_edge[1:] >= of_edge[:-1]).all())
+    if not ascending or int(count.max()) > LARGEST:
+        return None
+    zero = count.new_zeros(1)
+    edges = torch.bincount(of_edge, minlength=graph.num_graphs)
+    return torch.cat([zero, count.cumsum(0)]), torch.cat([zero, edges.cumsum(0)])
+
+
+def _plain_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor, Tensor]:
+    nodes, edges = [], []
+    for w in weight:
+        node, edge = power_entries(graph._replace(weight=w).normalized("sym"), degree, graph.index)
+        nodes.append(node[:, 1:])
+        edges.append(edge[:, 1:])
+    return torch.stack(nodes, 1), torch.stack(edges, 1)
+
+
+class _Entries(torch.autograd.Function):
+    """`[n, H, k]` and `[m, H, k]` entries of the powers of `T`; its entries at the edges have gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, off: Tensor, diagonal: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, k: int
+    ) -> tuple[Tensor, Tensor]:
+        from graphtf.nn import powers_numba
+
+        ctx.save_for_backward(off, diagonal, u, v, nodes, edges)
+        arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal)]
+        node, edge = (off.new_empty(size, len(off), k) for size in (diagonal.shape[1], off.shape[1]))
+        powers_numba.entries(*arguments, node.numpy(), edge.numpy())
+        return node, edge
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        from graphtf.nn import powers_numba
+
+        off, diagonal, u, v, nodes, edges = ctx.saved_tensors
+        arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal, *gradients)]
+        of_off, of_diagonal = torch.empty_like(off), torch.empty_like(diagonal)
+        powers_numba.gradients(*arguments, of_off.numpy(), of_diagonal.numpy())
+        return of_off, of_diagonal, None, None, None, None, None
+
+
+class _Leverages(torch.autograd.Function):
+    """`[H, m]` leverages; computed in float64."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, first: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, u, v, nodes, edges, first)
+        return _leverages(weight, u, v, nodes, edges, first, weight.new_zeros(0, 0))[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        weight, u, v, nodes, edges, first = ctx.saved_tensors
+        return _leverages(weight, u, v, nodes, edges, first, gradients[0])[1], None, None, None, None, None
+
+
+def _leverages(
+    weight: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, first: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    from graphtf.nn import leverage_numba
+
+    w, of_leverage = weight.detach().double().contiguous(), gradient.double().contiguous()
+    leverage, of_w = torch.empty_like(w), torch.empty_like(w)
+    arrays = [t.numpy() for t in (nodes, edges, u, v, first, w, of_leverage, leverage, of_w)]
+    leverage_numba.leverages(*arrays)
+    return leverage.to(weight.dtype), of_w.to(weight.dtype)

@@ -1,0 +1,181 @@
+"""Encodings by several networks on the same edges: heads, leverages and learned conductances."""
+
+import pytest
+import torch
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import to_undirected
+
+from graphtf import Incidence
+from graphtf.nn import LinearTransformerPE, heads
+from graphtf.solvers import leverage_scores
+from graphtf.testing import graph_zoo
+
+ZOO = graph_zoo()
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def path(request, monkeypatch):
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(heads, "_has_numba", lambda: False)
+    return request.param
+
+
+def molecule(n, seed, dtype=torch.float32):
+    """A random tree with some more edges, categorical and continuous features."""
+    generator = torch.Generator().manual_seed(seed)
+    parents = (torch.rand(n - 1, generator=generator) * torch.arange(1, n)).long()
+    tree = torch.stack([parents, torch.arange(1, n)])
+    more = torch.randint(n, (2, n // 3), generator=generator)
+    edges = torch.cat([tree, more[:, more[0] != more[1]]], 1).sort(0)[0].unique(dim=1)
+    kind = torch.randint(4, (edges.shape[1],), generator=generator)
+    edge_index, kind = to_undirected(edges, kind, n)
+    return Data(x=torch.randint(28, (n, 1), generator=generator), edge_index=edge_index, edge_attr=kind, num_nodes=n)
+
+
+@pytest.mark.parametrize("name", ["grid", "skip-links", "two components", "no edges"])
+def test_entries_and_leverages_are_those_of_dense_matrices(name, path):
+    graph = ZOO[name]
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.rand(3, graph.num_edges, dtype=torch.float64, generator=generator) + 0.1
+    node, edge = heads.head_entries(graph, weight, 7)
+    leverage = heads.head_leverages(graph, weight)
+    u, v = graph.index
+    for h, w in enumerate(weight):
+        network = Incidence(graph.index, w, graph.num_nodes, graph.batch, graph.num_graphs)
+        T = torch.eye(graph.num_nodes).double() - network.normalized("sym").laplacian_dense()
+        for power in range(1, 8):
+            expected = torch.linalg.matrix_power(T, power)
+            torch.testing.assert_close(node[:, h, power - 1], expected.diagonal())
+            torch.testing.assert_close(edge[:, h, power - 1], expected[u, v])
+        torch.testing.assert_close(leverage[:, h], leverage_scores(network, tol=1e-12).value)
+
+
+def test_gradients_are_those_of_finite_differences(path):
+    graph = ZOO["two components"]
+    weight = torch.rand(2, graph.num_edges, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
+    weight.requires_grad_()
+    torch.autograd.gradcheck(lambda w: heads.head_entries(graph, w, 6), weight)
+    torch.autograd.gradcheck(lambda w: heads.head_leverages(graph, w), weight)
+
+
+def test_compiled_loops_equal_tensor_operations(monkeypatch):
+    pytest.importorskip("numba")
+    batch = Batch.from_data_list([molecule(n, n) for n in (2, 23, 9, 40, 3)])
+    encoder = LinearTransformerPE(k=8, heads=3, leverage=True, node_types=28, edge_types=4)
+    results = []
+    for has_numba in (True, False):
+        monkeypatch.setattr(heads, "_has_numba", lambda has_numba=has_numba: has_numba)
+        encoder.zero_grad()
+        node, edge = encoder(batch, return_edge=True)
+        (node.square().sum() + edge.pow(3).sum()).backward()
+        results.append([node.detach(), edge.detach(), *(p.grad.clone() for p in encoder.parameters())])
+    assert len(results[0]) > 10
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["random-walk", "electric", "eigenvectors", "random"])
+def test_heads_of_equal_networks_are_the_encoding_of_one(start):
+    batch = Batch.from_data_list([molecule(n, n) for n in (5, 12, 30)])
+    one = LinearTransformerPE(k=6, start=start)
+    several = LinearTransformerPE(k=6, start=start, heads=3)
+    if start == "random":
+        for transformer in several.transformers:
+            transformer.load_state_dict(one.transformer.state_dict())
+    node, edge = one(batch, return_edge=True)
+    nodes, edges = several(batch, return_edge=True)
+    assert (nodes.shape[1], edges.shape[1]) == (several.node_channels, several.edge_channels) == (18, 18)
+    torch.testing.assert_close(nodes, node.repeat(1, 3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(edges, edge.repeat(1, 3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["random-walk", "electric"])
+def test_pairs_of_any_kind(start):
+    graph = Incidence.from_data(molecule(12, 0)).to(torch.float64)
+    encoder = LinearTransformerPE(k=5, start=start, heads=2, leverage=True).double()
+    pairs = torch.tensor([[0, 3, 3, 11, 0], [1, 3, 7, 0, 11]])
+    node, found = encoder.encode(graph, pairs)
+    expected = LinearTransformerPE(k=5, start=start).double().encode(graph, pairs)[1]
+    torch.testing.assert_close(found[:, :10], expected.repeat(1, 2))
+    torch.testing.assert_close(found[1, :10], node[3])
+    _, own = encoder.encode(graph, graph.index)
+    torch.testing.assert_close(own[:, 10:], leverage_scores(graph, tol=1e-12).value.unsqueeze(1).expand(-1, 2))
+
+
+def test_learned_conductances_are_equivariant_and_do_not_depend_on_the_batch(path):
+    encoder = LinearTransformerPE(k=8, heads=2, leverage=True, node_types=28, edge_types=4).double()
+    with torch.no_grad():
+        encoder.conductances.outer.weight.mul_(10)
+    graphs = [molecule(n, n) for n in (7, 25, 2, 14)]
+    alone = [encoder(graph, return_edge=True) for graph in graphs]
+    node, edge = encoder(Batch.from_data_list(graphs), return_edge=True)
+    torch.testing.assert_close(node, torch.cat([pair[0] for pair in alone]))
+    torch.testing.assert_close(edge, torch.cat([pair[1] for pair in alone]))
+    graph, (node, edge) = graphs[1], alone[1]
+    generator = torch.Generator().manual_seed(0)
+    order, columns = torch.randperm(25, generator=generator), torch.randperm(graph.num_edges, generator=generator)
+    place = order.argsort()
+    other = Data(x=graph.x[order], edge_index=place[graph.edge_index][:, columns], edge_attr=graph.edge_attr[columns])
+    other_node, other_edge = encoder(other, return_edge=True)
+    torch.testing.assert_close(other_node, node[order])
+    torch.testing.assert_close(other_edge, edge[columns])
+    blank = Data(x=graph.x * 0, edge_index=graph.edge_index, edge_attr=graph.edge_attr)
+    assert float((encoder(blank) - node).detach().norm()) > 1e-3
+
+
+def test_conductances_start_near_one_and_all_parameters_learn():
+    encoder = LinearTransformerPE(k=8, heads=4, leverage=True, node_types=28, edge_types=4)
+    batch = Batch.from_data_list([molecule(n, n) for n in (20, 23)])
+    node, edge = encoder(batch, return_edge=True)
+    (node.sum() + edge.square().sum()).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in encoder.parameters())
+    assert float(encoder.conductances.outer.weight.grad.norm()) > 0
+    graph = Incidence.from_data(batch)
+    place = torch.arange(graph.num_edges)
+    w = encoder.conductances(graph.index, place, batch.x, torch.ones(graph.num_edges).long())
+    assert w.shape == (4, graph.num_edges)
+    assert 0.2 < float(w.detach().min()) < float(w.detach().max()) < 3.0
+
+
+def test_continuous_features_and_weights():
+    graph = molecule(10, 0)
+    x = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    length = torch.ones(graph.num_edges, 2)
+    encoder = LinearTransformerPE(k=4, heads=2, node_dim=3, edge_dim=2)
+    node = encoder(graph.edge_index, x=x, edge_attr=length, num_nodes=10)
+    data = Data(x=x, edge_index=graph.edge_index, edge_attr=length)
+    torch.testing.assert_close(node, encoder(data))
+    # Only ratios of conductances count: weights of the data multiply those that are learned.
+    data.edge_weight = torch.full((graph.num_edges,), 7.0)
+    torch.testing.assert_close(node, encoder(data))
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (ValueError, "need init='basis'", {"heads": 2, "init": "slots"}),
+        (ValueError, "normalization='sym'", {"leverage": True, "normalization": "spectral"}),
+        (ValueError, "heads must be at least 1", {"heads": 0}),
+        (TypeError, "leverage must be", {"leverage": 1}),
+        (ValueError, "give one of them", {"node_types": 3, "node_dim": 2}),
+        (ValueError, "node_dim must be at least 0", {"node_dim": -1}),
+    ],
+)
+def test_wrong_options(error, message, options):
+    with pytest.raises(error, match=message):
+        LinearTransformerPE(k=4, **options)
+
+
+def test_missing_and_wrong_features():
+    encoder = LinearTransformerPE(k=4, heads=2, node_types=28, edge_types=4)
+    graph = molecule(6, 0)
+    with pytest.raises(ValueError, match="learned from x, but the graph has none"):
+        encoder(Data(edge_index=graph.edge_index, edge_attr=graph.edge_attr, num_nodes=6))
+    with pytest.raises(ValueError, match="the model was made for 4 types"):
+        encoder(Data(x=graph.x, edge_index=graph.edge_index, edge_attr=graph.edge_attr + 4))
+    with pytest.raises(ValueError, match="row"):
+        encoder(graph.edge_index, x=graph.x, edge_attr=graph.edge_attr[:-1])
+    with pytest.raises(ValueError, match="without normalization"):
+        LinearTransformerPE(k=4, heads=2)(Incidence.from_data(graph).normalized("sym"))
