@@ -7,14 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 from torch_geometric.utils import softmax
 
-from graphtf.nn.categories import CategoricalEmbedding
-from graphtf.models.norms import NORMS, BatchNorm
+from graphtf.models.base import GraphModel
+from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
-
-READOUTS = ("mean", "sum")
 
 
 class GraphTransformerLayer(nn.Module):
@@ -102,7 +99,7 @@ class _ResidualBlock(nn.Module):
         return self.norm2(x + self.dropout(self.back(self.hidden(x).relu())))
 
 
-class GraphTransformer(nn.Module):
+class GraphTransformer(GraphModel):
     r"""Graph transformer for regression of one or several numbers a graph, with any positional encoding.
 
     Categorical node and edge features are embedded; the encoding's columns are normalised, mapped linearly and added
@@ -158,72 +155,15 @@ class GraphTransformer(nn.Module):
         norm: str = "batch",
         readout: str = "sum",
     ) -> None:
-        super().__init__()
-        for name, value in [("channels", channels), ("num_layers", num_layers), ("out_channels", out_channels)]:
-            check_positive_int(name, value)
-        self.readout = check_choice("readout", readout, READOUTS)
-        self.node_embedding = CategoricalEmbedding("x", node_types, channels)
-        self.edge_embedding = CategoricalEmbedding("edge_attr", edge_types, channels) if edge_types else None
-        self.edge_constant = None if edge_types else nn.Parameter(torch.ones(channels))
+        super().__init__(channels, num_layers, node_types, edge_types, out_channels, readout)
         self.layers = nn.ModuleList(
             GraphTransformerLayer(channels, heads, dropout, norm, update_edges=i < num_layers - 1)
             for i in range(num_layers)
         )
-        widths = [channels, max(channels // 2, 1), max(channels // 4, 1)]
-        self.head = nn.Sequential(
-            nn.Linear(widths[0], widths[1]), nn.ReLU(), nn.Linear(widths[1], widths[2]), nn.ReLU(),
-            nn.Linear(widths[2], out_channels),
-        )  # fmt: skip
-        # Last, so that models which differ in the encoding alone draw the same weights for everything above.
-        self.encoding = encoding
-        self.node_projection = self.edge_projection = None
-        if encoding is not None:
-            sizes: list[Any] = [getattr(encoding, name, None) for name in ("node_channels", "edge_channels")]
-            if not all(isinstance(size, int) for size in sizes):
-                raise TypeError(
-                    f"the encoding {type(encoding).__name__} must have int attributes node_channels and edge_channels, "
-                    f"but they are {sizes}"
-                )
-            self.node_projection = _projection(check_positive_int("node_channels of the encoding", sizes[0]), channels)
-            if check_positive_int("edge_channels of the encoding", sizes[1], minimum=0):
-                self.edge_projection = _projection(int(sizes[1]), channels)
+        self.add_head(out_channels, encoding)
 
-    def forward(self, data: Any) -> Tensor:
-        """Predict for every graph of a `Data` or `Batch`: `[num_graphs, out_channels]`."""
-        if data.edge_index is None:
-            raise ValueError("data has no edge_index, but the layers attend along it; a graph without edges has [2, 0]")
-        num_edges = data.edge_index.shape[1]
-        h = self.node_embedding(data.x)
-        if self.edge_embedding is not None:
-            e = _rows(self.edge_embedding(data.edge_attr), num_edges, "data.edge_attr", "edges")
-        else:
-            e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
-        if self.encoding is not None and self.node_projection is not None:
-            node, edge = self.encoding(data, return_edge=True)
-            h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
-            if self.edge_projection is not None:
-                e = e + self.edge_projection(_rows(edge, num_edges, "the encoding", "edges").to(e.dtype))
+    def propagate(self, h: Tensor, e: Tensor, data: Any) -> Tensor:
+        """Apply the layers."""
         for layer in self.layers:
             h, e = layer(h, e, data.edge_index)
-        batch = data.get("batch")
-        if batch is None:
-            graphs, batch = 1, data.edge_index.new_zeros(len(h))
-        else:
-            graphs = data.num_graphs if isinstance(data, Batch) else int(batch.max()) + 1
-        pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
-        if self.readout == "mean":
-            pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)
-        return self.head(pooled)
-
-
-def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:
-    """`x` if it has one row for each of the `rows` nodes or edges, which broadcasting would not notice."""
-    if x is None or x.shape[0] != rows:
-        got = "nothing" if x is None else f"{x.shape[0]} row(s)"
-        raise ValueError(f"{name} must have one row for each of the {rows} {what}, but has {got}")
-    return x
-
-
-def _projection(columns: int, channels: int) -> nn.Module:
-    # Columns of an encoding differ in scale by orders of magnitude: normalise before mapping.
-    return nn.Sequential(BatchNorm(columns, affine=False), nn.Linear(columns, channels, bias=False))
+        return h

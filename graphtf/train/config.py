@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from graphtf.models.graph_transformer import READOUTS
+from graphtf.models.base import READOUTS
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
 
