@@ -162,6 +162,7 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     ]
     for name, kind, text in numbers:
         parser.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
+    parser.add_argument("--model", choices=("transformer", "gine", "gps"), help="backbone (transformer)")
     parser.add_argument("--norm", choices=("batch", "layer"), help="normalisation (batch)")
     parser.add_argument("--readout", choices=("sum", "mean"), help="pooling of the nodes (sum)")
     parser.add_argument("--accelerator", metavar="NAME", help="Lightning accelerator: auto, cpu, gpu ... (auto)")

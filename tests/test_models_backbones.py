@@ -104,3 +104,17 @@ def test_bad_options(name, message, options):
 def test_heads_divide_channels():
     with pytest.raises(ValueError, match="heads must divide channels"):
         GPS(channels=16, heads=3)
+
+
+@pytest.mark.parametrize("name", ["gine", "gps"])
+def test_backbones_train_and_are_evaluated_from_their_checkpoint(name, tmp_path):
+    pytest.importorskip("lightning")
+    from graphtf.train import TrainConfig, evaluate, train
+
+    config = TrainConfig(
+        model=name, pe="conductances", pe_dim=4, layers=2, channels=16, heads=4, epochs=1, subset=64,
+        out=str(tmp_path / "run"), root=str(tmp_path / "cache"), progress="none", accelerator="cpu",
+    )  # fmt: skip
+    metrics = train(config)
+    again = evaluate(tmp_path / "run" / "best.ckpt", root=str(tmp_path / "cache"), subset=6)
+    assert again["mae"] == pytest.approx(metrics["val_mae"], rel=1e-6)

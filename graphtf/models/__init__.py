@@ -1,8 +1,12 @@
 """Molecular models that take any positional encoding."""
 
+from graphtf.models.base import GraphModel
 from graphtf.models.gine import GINE
 from graphtf.models.gps import GPS
 from graphtf.models.graph_transformer import GraphTransformer, GraphTransformerLayer
 from graphtf.models.stored_encoding import StoredEncoding
 
-__all__ = ["GINE", "GPS", "GraphTransformer", "GraphTransformerLayer", "StoredEncoding"]
+BACKBONES: dict[str, type[GraphModel]] = {"transformer": GraphTransformer, "gine": GINE, "gps": GPS}
+"""The models by their names on the command line."""
+
+__all__ = ["BACKBONES", "GINE", "GPS", "GraphModel", "GraphTransformer", "GraphTransformerLayer", "StoredEncoding"]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from graphtf.models import BACKBONES
 from graphtf.models.base import READOUTS
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
@@ -28,6 +29,7 @@ class TrainConfig:
             `conductances` (a linear transformer with four heads of learned conductances, and leverages).
         pe_dim: its number of columns; `None` means 8 eigenvectors, 16 steps or 16 layers.
         epochs, batch_size: budget.
+        model: backbone, `transformer`, `gine` or `gps`.
         layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.
         lr, weight_decay, clip: AdamW under a one-cycle schedule whose peak is `lr`; `clip` bounds the gradient's norm.
         patience: stop after so many epochs without a better validation MAE; 0 never stops early.
@@ -53,6 +55,7 @@ class TrainConfig:
     pe_dim: int | None = None
     epochs: int = 30
     batch_size: int = 128
+    model: str = "transformer"
     layers: int = 4
     channels: int = 64
     heads: int = 8
@@ -87,6 +90,7 @@ class TrainConfig:
             raise ValueError(f"seed must be below 2**32, but got {self.seed}")
         if self.subset is not None:
             check_positive_int("subset", self.subset)
+        check_choice("model", self.model, tuple(BACKBONES))
         check_choice("pe", self.pe, tuple(ENCODINGS))
         check_choice("norm", self.norm, tuple(NORMS))
         check_choice("readout", self.readout, READOUTS)

@@ -1,4 +1,4 @@
-"""The Lightning module: a graph transformer, its loss and its optimiser."""
+"""The Lightning module: a molecular model, its loss and its optimiser."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from graphtf.models import GraphTransformer
+from graphtf.models import BACKBONES, GraphModel
 from graphtf.train.encodings import build_encoding
 
 
 class MoleculeRegressor(pl.LightningModule):
-    """Graph transformer trained for the mean absolute error of one number a molecule.
+    """Model trained for the mean absolute error of one number a molecule.
 
     Args:
         pe, pe_dim: encoding and its number of columns.
-        model: options of :class:`graphtf.models.GraphTransformer`.
+        model: options of the model.
         seed: of the weights. Models that differ in the encoding alone start with the same other weights.
         lr, weight_decay: of AdamW; `lr` is the peak of the one-cycle schedule.
         target_mean, target_std: mean and standard deviation of the training targets; the network predicts in units of
             them.
         data: what the module was trained on, for those who read the checkpoint.
+        backbone: which model, a key of :data:`graphtf.models.BACKBONES`.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class MoleculeRegressor(pl.LightningModule):
         target_mean: float = 0.0,
         target_std: float = 1.0,
         data: str = "embedded",
+        backbone: str = "transformer",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.lr, self.weight_decay = lr, weight_decay
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = GraphTransformer(encoding=build_encoding(pe, pe_dim, seed), **model)
+            made: Any = BACKBONES[backbone]
+            self.model: GraphModel = made(encoding=build_encoding(pe, pe_dim, seed), **model)
         self.register_buffer("target_mean", torch.tensor(float(target_mean)))
         self.register_buffer("target_std", torch.tensor(float(target_std)))
         self.target_mean: Tensor

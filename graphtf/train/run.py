@@ -160,14 +160,15 @@ def _check_folder(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any
 def _module(config: TrainConfig, graphs: list[Data]) -> MoleculeRegressor:
     targets = torch.cat([graph.y.view(-1) for graph in graphs]).double()
     spread = float(targets.std()) if len(targets) > 1 else 0.0
-    model = {
+    model: dict[str, Any] = {
         "channels": config.channels,
         "num_layers": config.layers,
-        "heads": config.heads,
         "dropout": config.dropout,
         "norm": config.norm,
         "readout": config.readout,
     }
+    if config.model != "gine":  # which has no attention
+        model["heads"] = config.heads
     return MoleculeRegressor(
         config.pe,
         config.pe_dim or 0,
@@ -178,6 +179,7 @@ def _module(config: TrainConfig, graphs: list[Data]) -> MoleculeRegressor:
         float(targets.mean()),
         spread if spread > 0 else 1.0,
         config.data,
+        config.model,
     )
 
 
