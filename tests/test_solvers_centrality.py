@@ -9,6 +9,7 @@ from torch_geometric.data import Batch, Data
 
 from graphtf import Incidence
 from graphtf.solvers import Solution, current_flow_betweenness, current_flow_closeness
+from graphtf.solvers.dense import laplacian_pinv
 from graphtf.testing import assert_orientation_invariant, assert_permutation_equivariant, disjoint_union, graph_zoo
 
 ZOO = graph_zoo()
@@ -196,3 +197,58 @@ def test_bad_input(function):
     )
     with pytest.raises(ValueError, match=r"too far apart .* use dtype=torch\.float64"):
         function(joined)
+
+
+def exact_closeness(graph):
+    """From the resistances to all other nodes, of a connected graph."""
+    inverse = laplacian_pinv(graph)
+    return 1 / (graph.num_nodes * inverse.diagonal() + inverse.trace())
+
+
+@pytest.mark.parametrize("kind", ["grid", "attachment", "tree", "star", "cycle", "complete", "parallel edges"])
+def test_closeness_of_graphs_from_which_nodes_are_eliminated(kind):
+    graph = {
+        "grid": lambda: nx.convert_node_labels_to_integers(nx.grid_2d_graph(17, 18)),
+        "attachment": lambda: nx.barabasi_albert_graph(300, 3, seed=0),
+        "tree": lambda: nx.random_labeled_tree(300, seed=0),
+        "star": lambda: nx.star_graph(300),
+        "cycle": lambda: nx.cycle_graph(301),
+        "complete": lambda: nx.complete_graph(260),
+        "parallel edges": lambda: nx.cycle_graph(301),
+    }[kind]()
+    edges = torch.tensor(list(graph.edges)).T
+    if kind == "parallel edges":
+        edges = torch.cat([edges, edges[:, ::2].flip(0)], 1)
+    generator = torch.Generator().manual_seed(0)
+    weight = 10 ** (4 * torch.rand(edges.shape[1], generator=generator, dtype=torch.float64) - 2)
+    B = Incidence(edges, weight, graph.number_of_nodes())
+    value = current_flow_closeness(B)
+    torch.testing.assert_close(value.value, exact_closeness(B), rtol=1e-8, atol=0)
+    assert float(value.residual) < 1e-10
+
+    gradients = []
+    for function in (lambda B: current_flow_closeness(B).value, exact_closeness):
+        w = weight.clone().requires_grad_()
+        (function(Incidence(edges, w, B.num_nodes)) ** 2).sum().backward()
+        gradients.append(w.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9 * float(gradients[1].abs().max()))
+
+
+def test_closeness_of_a_batch_of_large_and_small_graphs():
+    grid = nx.convert_node_labels_to_integers(nx.grid_2d_graph(17, 18))
+    large = Incidence(torch.tensor(list(grid.edges)).T.contiguous(), torch.ones(grid.size()).double(), 306)
+    two = disjoint_union([large, ZOO["path"]])
+    apart = Incidence(two.index, two.weight, two.num_nodes)  # one graph with two components
+    graphs = [ZOO["cycle"], large, apart, ZOO["single node"], large]
+    expected = torch.cat([current_flow_closeness(graph).value for graph in graphs])
+    torch.testing.assert_close(current_flow_closeness(disjoint_union(graphs)).value, expected, rtol=1e-10, atol=0)
+    assert bool((current_flow_closeness(apart).value == 0).all())
+
+
+def test_closeness_over_twelve_orders_of_magnitude():
+    n = 400
+    w = 10 ** (12 * torch.rand(n - 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 6)
+    path = Incidence(torch.stack([torch.arange(n - 1), torch.arange(1, n)]), w, n)
+    place = torch.cat([torch.zeros(1, dtype=torch.float64), (1 / w).cumsum(0)])
+    exact = 1 / (place[:, None] - place[None, :]).abs().sum(1)
+    torch.testing.assert_close(current_flow_closeness(path).value, exact, rtol=1e-3, atol=0)  # as documented

@@ -204,3 +204,25 @@ def test_gradients_through_the_elimination():
     resistance.sum().backward()
     # A network of unit resistors: R is homogeneous of degree -1 in the conductances.
     torch.testing.assert_close((weight.grad * weight).sum(), -resistance.value.sum().detach(), rtol=1e-5, atol=1e-8)
+
+
+def test_an_easy_first_column_does_not_decide_for_hard_ones():
+    path = GRAPHS["path"]()
+    pairs = path.index.t().flip(0).t()[:, :40]
+    x = effective_resistance(path.to(torch.float32), pairs)  # the ends of the path are done in a step or two
+    assert x.num_layers < 200
+    psi = torch.zeros(3000, 5, dtype=torch.float64)
+    psi[0, :], psi[1, 0], psi[-1, 1:] = 1.0, -1.0, -1.0
+    y = electric_potential(path, psi, tol=1e-9)
+    assert "elimination" in y.method
+    assert float(y.residual.max()) <= 1e-9
+
+
+def test_float32_flows_are_exact_where_potentials_are_large():
+    from graphtf.solvers import electric_flow
+
+    graph = weighted(torch.stack([torch.arange(4999), torch.arange(1, 5000)]), 8.0)
+    psi = graph.center(torch.randn(5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    flow = electric_flow(graph.to(torch.float32), psi.float(), tol=1e-5)
+    assert flow.dtype == torch.float32
+    torch.testing.assert_close(flow.value.double(), psi.cumsum(0)[:-1], rtol=1e-4, atol=1e-4)

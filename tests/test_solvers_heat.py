@@ -226,6 +226,22 @@ def test_float32_at_long_times(normalization):
     torch.testing.assert_close(y.value.double(), exact.value, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("tol", [1e-4, 1e-5, 1e-6])
+def test_float32_chebyshev_keeps_tight_tolerances_at_long_times(tol):
+    B = large()
+    x = start(1500, 2)
+    time = 1e6 / float(B.lambda_bound())
+    single = B.to(torch.float32)
+    y = heat_kernel(single, x.float(), [0.1, time], method="memory", tol=tol)
+    exact = heat_kernel(single.to(torch.float64), x.float().double(), [0.1, time], method="dense", tol=1e-9).value
+    assert y.num_layers > 2000
+    assert float(y.residual.max()) <= tol
+    error = (y.value.double() - exact).norm(dim=(1, 2)) / x.norm()
+    assert bool((error <= y.residual).all())
+    with pytest.raises(ConvergenceError, match="float64"):
+        heat_kernel(single, x.float(), time, method="memory", tol=1e-8)
+
+
 def test_float64_starts_are_promoted():
     path, x = torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, -2.0, 4.0], dtype=torch.float64)
     for method in ("dense", "memory", "gradient"):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
-from graphtf.solvers.blocks import block_inverse, component_blocks
 from graphtf.solvers.graphs import as_incidence
 from graphtf.solvers.solution import Solution
-from graphtf.solvers.throughput import edge_throughput, foster_residual
+from graphtf.solvers.star_mesh import generalized_diagonal
+from graphtf.solvers.throughput import edge_throughput
 
 
 def current_flow_betweenness(
@@ -38,7 +38,7 @@ def current_flow_betweenness(
         edge_weight: with an `edge_index`: `[E]` conductances.
         num_nodes: with an `edge_index`: number of nodes.
         batch: with an `edge_index`: `[n]` graph of every node.
-        dtype: floating type to compute in; `None` keeps that of the weights.
+        dtype: floating type of the answer, which is computed in float64; `None` keeps that of the weights.
 
     Returns:
         `[n]`, every graph of a batch for itself. Pairs of nodes in different components have no current between them
@@ -46,11 +46,11 @@ def current_flow_betweenness(
         have the same potential, the absolute value has a corner and the symmetric subgradient is taken. `residual` is
         the relative error of the sum of all leverages, see :func:`graphtf.solvers.throughput.edge_throughput`. Rounding
         errors grow with the ratio of the largest to the smallest conductance, to about that ratio times the precision
-        of the dtype at worst.
+        of float64 at worst.
 
     Raises:
         TypeError: `graph` is no graph, or `dtype` no floating type.
-        ValueError: it is not an undirected graph with positive weights, or these are too far apart for `dtype`.
+        ValueError: it is not an undirected graph with positive weights, or these are too far apart for float64.
 
     Example:
         >>> current_flow_betweenness(torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])).value  # a cycle of four nodes
@@ -60,12 +60,13 @@ def current_flow_betweenness(
     Fleischer, "Centrality measures based on current flow", STACS 2005.
     """
     B, _ = as_incidence(graph, edge_weight, num_nodes, batch, dtype)
+    kind, B = B.dtype, B.to(torch.float64)
     through, residual = edge_throughput(B)
     value = node_betweenness(B, through)
     if normalized:
         count = torch.bincount(B.batch, minlength=B.num_graphs)[B.batch].to(B.dtype)
         value = value * (2 / ((count - 1) * (count - 2)).clamp(min=1))
-    return Solution.of(value, residual, 0, "dense")
+    return Solution.of(value.to(kind), residual.to(kind), 0, "dense")
 
 
 def node_betweenness(graph: Incidence, throughput: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def current_flow_closeness(
         edge_weight: with an `edge_index`: `[E]` conductances.
         num_nodes: with an `edge_index`: number of nodes.
         batch: with an `edge_index`: `[n]` graph of every node.
-        dtype: floating type to compute in; `None` keeps that of the weights.
+        dtype: floating type of the answer, which is computed in float64; `None` keeps that of the weights.
 
     Returns:
         `[n]` in units of conductance, every graph of a batch for itself. In a graph with several components every node
@@ -115,7 +116,7 @@ def current_flow_closeness(
 
     Raises:
         TypeError: `graph` is no graph, or `dtype` no floating type.
-        ValueError: it is not an undirected graph with positive weights, or these are too far apart for `dtype`.
+        ValueError: it is not an undirected graph with positive weights, or these are too far apart for float64.
 
     Example:
         >>> current_flow_closeness(torch.tensor([[0, 1], [1, 2]])).value  # a path of three nodes
@@ -125,23 +126,15 @@ def current_flow_closeness(
     "Centrality measures based on current flow", STACS 2005.
     """
     B, _ = as_incidence(graph, edge_weight, num_nodes, batch, dtype)
+    kind, B = B.dtype, B.to(torch.float64)
     connected = _component_size(B) == torch.bincount(B.batch, minlength=B.num_graphs)[B.batch]
-    found, where = [], []
-    residual = B.weight.new_zeros(())
-    for block in component_blocks(B):
-        k = block.nodes.shape[1]
-        if k == 1:
-            continue
-        G = block_inverse(B.weight, block)
-        residual = torch.maximum(residual, foster_residual(B.weight[block.edges].detach(), block.row, block.ends, G))
-        diagonal = G.diagonal(dim1=1, dim2=2)
-        total = k * diagonal + diagonal.sum(-1, keepdim=True) - 2 * G.sum(-1)
-        found.append(1 / total.flatten())
-        where.append(block.nodes.flatten())
-    value = B.weight.new_zeros(B.num_nodes)
-    if found:
-        value = value.index_put((torch.cat(where),), torch.cat(found)) * connected
-    return Solution.of(value, residual, 0, "dense")
+    diagonal, row_sum, residual = generalized_diagonal(B)
+    labels = B.components()
+    size = torch.bincount(labels).to(B.dtype)
+    trace = torch.zeros_like(size).index_add(0, labels, diagonal)
+    total = size[labels] * diagonal + trace[labels] - 2 * row_sum
+    value = torch.where(connected & (total > 0), 1 / torch.where(total > 0, total, 1.0), 0.0)
+    return Solution.of(value.to(kind), residual.to(kind), 0, "dense")
 
 
 def _component_size(graph: Incidence) -> Tensor:

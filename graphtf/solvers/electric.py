@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from graphtf.incidence import Incidence
 from graphtf.solvers.graphs import as_incidence
-from graphtf.solvers.linear import Method, Options, as_demands, solve
+from graphtf.solvers.linear import FIXED, Method, Options, as_demands, solve
 from graphtf.solvers.solution import ConvergenceError, Solution
 
 
@@ -142,18 +143,23 @@ def electric_flow(
     options = Options(method, tol, max_layers, generator, history)
     B, edges = as_incidence(graph, edge_weight, num_nodes, batch, dtype)
     B, psi = as_demands(B, demands, uncentered, dtype)
-    conductance = listed_conductance(graph, edges, B, edge_weight)
+    kind, conductance = B.dtype, listed_conductance(graph, edges, B, edge_weight)
+    if method not in FIXED and kind != torch.float64:  # differences of potentials that are rounded would be wrong
+        options = replace(options, tol=options.tolerance(kind))
+        B, conductance = B.to(torch.float64), conductance.double()
+        psi = B.center(psi.double())
     try:
-        return _flow(solve(B, psi, options), edges, conductance)
+        return _flow(solve(B, psi, options), edges, conductance, kind)
     except ConvergenceError as error:
-        raise ConvergenceError(str(error), _flow(error.solution, edges, conductance)) from error
+        raise ConvergenceError(str(error), _flow(error.solution, edges, conductance, kind)) from error
 
 
-def _flow(x: Solution, edges: Tensor, conductance: Tensor) -> Solution:
+def _flow(x: Solution, edges: Tensor, conductance: Tensor, dtype: torch.dtype) -> Solution:
     potential = x.value
     drop = potential[edges[0]] - potential[edges[1]]
     flow = drop * (conductance if drop.dim() == 1 else conductance.unsqueeze(1))
-    return Solution.of(flow, x.residual, x.num_layers, x.method, x.bound, x.history)
+    history = None if x.history is None else x.history.to(dtype)
+    return Solution.of(flow.to(dtype), x.residual.to(dtype), x.num_layers, x.method, x.bound, history)
 
 
 def listed_conductance(graph: Any, edges: Tensor, operator: Incidence, edge_weight: Tensor | None) -> Tensor:

@@ -46,8 +46,8 @@ def heat_kernel(
     Methods: `"memory"` sums the Chebyshev expansion, all times from one recurrence; its degree follows from `tol` by
     the sum of the coefficients that are left out, which bounds the error. `"gradient"` is the paper's Taylor series, of
     depth `max_layers`, with the bound :math:`(t \lambda)^{l+1} / (l+1)!`, :math:`\lambda` the bound of the largest
-    eigenvalue (it loses :math:`e^{t \lambda}` times rounding on top). `"dense"` decomposes every graph in float64;
-    `"auto"` does if no graph has more than 256 nodes, and else takes `"memory"`.
+    eigenvalue (it loses :math:`e^{t \lambda}` times rounding on top). `"dense"` decomposes every graph; `"auto"` does
+    if no graph has more than 256 nodes, and else takes `"memory"`. Both compute in float64 and round at the end.
 
     Gradients reach `x` and the weights and are finite whatever the eigenvalues: that of `x` is another heat kernel,
     that of the weights the exact derivative of the expansion (no stored layers), or of the matrix exponential for
@@ -101,7 +101,7 @@ def heat_kernel(
     if method == "auto":
         sizes = torch.bincount(B.batch, minlength=max(B.num_graphs, 1))
         method = "dense" if int(sizes.max()) <= LARGEST_DENSE else "memory"
-    if method == "dense" and answer != torch.float64:
+    if method in ("dense", "memory") and answer != torch.float64:
         B = B.to(torch.float64)
     S = B if normalization is None else B.normalized("sym")
     columns: Tensor | None = None

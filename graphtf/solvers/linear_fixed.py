@@ -143,5 +143,5 @@ def _chebyshev(graph: Incidence, psi: Tensor, num_layers: int, history: bool) ->
 
 
 def _q(rate: float) -> float:
-    root = math.sqrt(1 / max(1 - rate, 1e-300))
+    root = math.sqrt(1 / max(1 - max(rate, 1e-9), 1e-300))  # as in the run
     return (root - 1) / (root + 1)

@@ -126,10 +126,12 @@ class LinearSystem:
         if self.kind == "dense":
             x = self._dense_blocks().solve(psi)
             return x, 0, self._left(psi, x)[1].unsqueeze(0)
-        if self.kind == "auto":
-            done = self._probe(psi, tol, limit)
+        if self.kind == "auto" or self._easy:
+            done = self._light(psi, tol, limit)
+            self.kind = "factor" if done is None else "jacobi"
             if done is not None:
                 return done
+            self._easy = False
         if self.kind == "factor":
             self._choose(psi.shape[1])
         if self._rest is not None and self._elimination is not None:
@@ -197,23 +199,29 @@ class LinearSystem:
     def _conjugate_gradient(self, psi: Tensor, tol: float, limit: int, stop_at: int) -> tuple[Tensor, int, Tensor]:
         graph, scaled = self.graph, self.kind != "memory"
         if self._compiled is not None:
-            single = self._easy and psi.shape[1] > 1
-            dtype = torch.float32 if single else torch.float64
-            goal = max(tol, SINGLE) if single else tol
-            return self._compiled.conjugate_gradient(psi, goal, limit, scaled, stop_at=stop_at, dtype=dtype)
+            dtype = torch.float32 if self._single(psi) else torch.float64
+            return self._compiled.conjugate_gradient(psi, tol, limit, scaled, stop_at=stop_at, dtype=dtype)
         return conjugate_gradient(graph, psi, tol, limit, jacobi(graph) if scaled else None, stop_at, keep_best=True)
 
-    def _probe(self, psi: Tensor, tol: float, limit: int) -> tuple[Tensor, int, Tensor] | None:
-        """Jacobi on the first column: go on if that is fast, else choose a factor."""
+    def _single(self, psi: Tensor) -> bool:
+        """Whether several columns may run in float32, to be corrected afterwards."""
+        return self._easy and self._compiled is not None and psi.shape[1] > 1
+
+    def _light(self, psi: Tensor, tol: float, limit: int) -> tuple[Tensor, int, Tensor] | None:
+        """Jacobi as long as it is fast, on the first column before the others; `None` if it is not."""
         hard = self._compiled is not None or (has_approximate_cholesky() and self.graph.device.type == "cpu")
-        x, steps, history = self._conjugate_gradient(psi[:, :1], tol, limit, WORTH if hard else 0)
-        if hard and steps < limit and steps > 0 and bool((history[-1] > tol).any()):
-            self.kind = "factor"
-            return None
-        self.kind, self._easy = "jacobi", hard
-        if psi.shape[1] <= 1:
-            return x, steps, history
-        x2, steps2, history2 = self._once(psi[:, 1:], tol, limit)
-        rows = max(len(history), len(history2))
-        histories = [torch.cat([h, h[-1:].expand(rows - len(h), -1)]) for h in (history, history2)]
-        return torch.cat([x, x2], 1), max(steps, steps2), torch.cat(histories, 1)
+        answers = []
+        for part in [psi] if self._easy else [psi[:, :1], psi[:, 1:]]:
+            if not part.shape[1]:
+                continue
+            goal = max(tol, SINGLE) if self._single(part) else tol
+            x, steps, history = self._conjugate_gradient(part, goal, limit, WORTH if hard else 0)
+            if hard and 0 < steps < limit and bool((history[-1] > goal).any()):
+                return None
+            answers.append((x, history))
+            self._easy = hard
+        if not answers:
+            return torch.zeros_like(psi), 0, psi.new_zeros(1, 0)
+        rows = max(len(history) for _, history in answers)
+        histories = [torch.cat([h, h[-1:].expand(rows - len(h), -1)]) for _, h in answers]
+        return torch.cat([x for x, _ in answers], 1), rows - 1, torch.cat(histories, 1)

@@ -36,9 +36,9 @@ def resistive_embedding(
         Z = \tfrac{1}{\sqrt{k}} L^+ B \, \Omega, \quad \Omega \in \{-1, 1\}^{m \times k}, \quad
         ||Z_u - Z_v||^2 \approx R(u, v)
 
-    The exact embedding is the first one for all unit vectors. The random one has `k` columns and relative errors of
-    about :math:`\sqrt{2 / k}`: within a factor :math:`1 \pm \varepsilon` for all pairs at once, with high probability,
-    from :math:`k = 24 \log(n) / \varepsilon^2` on.
+    The exact embedding is the first one for all unit vectors; :math:`||X||^2 = \psi^\top L^+ \psi`. The random one has
+    `k` columns and relative errors of about :math:`\sqrt{2 / k}`: within a factor :math:`1 \pm \varepsilon` for all
+    pairs at once, with high probability, from :math:`k = 24 \log(n) / \varepsilon^2` on.
 
     Args:
         graph: as in :func:`graphtf.solvers.electric_potential`.
@@ -51,18 +51,23 @@ def resistive_embedding(
         dtype: floating type of the answer; `None` is that of the graph.
         history: keep the residuals of all layers.
         method: of a random embedding as in :func:`graphtf.solvers.electric_potential`. For demands `"dense"`
-            (eigenvalues; what `"auto"` takes, graphs of at most 4,096 nodes) or `"gradient"` (the power series, of
-            fixed depth).
+            (eigenvalues; graphs of at most 4,096 nodes), `"memory"` (a sum of shifted inverses, all of them from one
+            run of conjugate gradient, see :class:`graphtf.solvers.root_memory.MemoryRoot`), `"gradient"` (the power
+            series, of fixed depth) or `"auto"` (`"dense"` for graphs of at most 512 nodes, else `"memory"`,
+            and eigenvalues after all where that fails and they can be had).
         tol: of a random embedding as in :func:`graphtf.solvers.electric_potential`; for demands the relative residual
-            :math:`||\psi - L (L^+)^{1/2} X|| / ||\psi||` of `"dense"`; `"gradient"` takes its depth from it.
+            :math:`||\psi - L^{1/2} X|| / ||\psi||` on every graph, which is the error of `X` in the norm of its energy.
+            `"dense"` measures it by applying the root twice, `"memory"` reports a proven bound computed from the
+            residuals of all shifted systems; `"gradient"` takes its depth from it.
         generator: draws the signs of a random embedding; `None` is the same in every call.
 
     Returns:
         `[n]` or `[n, k]` as a :class:`~graphtf.solvers.Solution`, with zero mean on every component. Gradients reach
-        the demands and the weights and are finite where eigenvalues are repeated; those of `"dense"` demands once.
+        the demands and the weights and are finite where eigenvalues are repeated; for demands once, but for
+        `"gradient"`.
 
     Raises:
-        ConvergenceError: as in :func:`graphtf.solvers.electric_potential`.
+        ConvergenceError: the tolerance was not reached; the best answer is in its `solution`.
         TypeError: an argument has the wrong type.
         ValueError: an argument has the wrong shape or value.
 
@@ -76,7 +81,7 @@ def resistive_embedding(
         torch.Size([3, 8])
 
     Reference: Cheng, Carin, Sra, ICLR 2025, Lemma 2; Spielman, Srivastava, "Graph sparsification by effective
-    resistances", SIAM J. Computing 2011.
+    resistances", SIAM J. Computing 2011; Hale, Higham, Trefethen, SIAM J. Numer. Anal. 46, 2008 (quadrature).
     """
     options = Options(method, tol, max_layers, generator, history)
     B, _ = as_incidence(graph, edge_weight, num_nodes, batch, dtype)
