@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtf.attention import Layer, LinearAttention, StructuredAttention, rank_tolerance
+from graphtf.lobpcg import LOBPCG, LiteralLOBPCG
 from graphtf.memory import ConjugateGradient, LiteralConjugateGradient
 
 
@@ -38,8 +39,12 @@ def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dty
     """
     if isinstance(layer, ConjugateGradient):
         return [LiteralConjugateGradient(layer, num_edges, channels, dtype)]
+    if isinstance(layer, LOBPCG):
+        return [LiteralLOBPCG(layer, num_edges, channels, dtype)]
     if not isinstance(layer, StructuredAttention):
-        raise TypeError(f"a layer must be a StructuredAttention or ConjugateGradient, but got {type(layer).__name__}")
+        raise TypeError(
+            f"a layer must be a StructuredAttention, ConjugateGradient or LOBPCG, but got {type(layer).__name__}"
+        )
     m, p = num_edges, layer.skip.shape[0]
     width = m + p * channels
     heads = layer.value.shape[0]

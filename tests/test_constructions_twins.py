@@ -58,7 +58,8 @@ CASES = {
 
 
 def test_no_construction_is_left_out():
-    assert {case.split()[0] for case in CASES} == set(CONSTRUCTIONS)
+    elsewhere = {"eigenvectors-lobpcg"}  # test_lobpcg.py: its subspace is unique where no eigenspace is cut
+    assert {case.split()[0] for case in CASES} | elsewhere == set(CONSTRUCTIONS)
 
 
 def twin_of(transformer, graph, batch=None, **registers):

@@ -7,7 +7,7 @@ import torch
 from graphtf import Incidence
 from graphtf.solvers import laplacian_eigenvectors
 from graphtf.solvers.eigen_filter import safe_filter
-from graphtf.solvers.eigen_krylov import Problem
+from graphtf.solvers.eigen_problem import Problem
 
 
 def outlier():
@@ -63,7 +63,7 @@ def test_a_safe_filter_keeps_the_order(edge, largest):
     null, labels = torch.full((60,), 60**-0.5).double().numpy(), torch.zeros(60, dtype=torch.int64).numpy()
     f = safe_filter(Problem(B.laplacian_scipy(), null, labels, 4.0), edge, largest)
     assert f.keeps_order(edge)
-    image = torch.tensor([float(u @ f.step(u)) for u in U[:, 1:].T.numpy()])
+    image = torch.tensor([float(u @ f.step(u[:, None])[:, 0]) for u in U[:, 1:].T.numpy()])
     E = E[1:]
     inside = edge <= E if largest else edge >= E
     within, beyond = image[inside], image[~inside]

@@ -168,24 +168,6 @@ def test_columns_in_single_precision_reach_the_tolerance_of_double():
     torch.testing.assert_close(x.value[:, 20], alone, rtol=1e-9, atol=1e-9 * float(alone.abs().max()))
 
 
-def test_threads_do_not_change_the_answer(monkeypatch):
-    from graphtf.solvers import compiled_cg
-
-    monkeypatch.setattr(compiled_cg, "SHARED", 1)
-    graph = weighted(mesh(60, 60))
-    psi = torch.randn(3600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = [electric_potential(graph, p, method="memory", tol=1e-9).value for p in (psi, psi[:, 0])]
-        torch.set_num_threads(3)
-        three = [electric_potential(graph, p, method="memory", tol=1e-9).value for p in (psi, psi[:, 0])]
-    finally:
-        torch.set_num_threads(threads)
-    for a, b in zip(one, three, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(a.abs().max()))
-
-
 @pytest.mark.parametrize("columns", [1, 3])
 def test_too_few_layers_carry_the_iterate_of_least_residual(columns):
     graph = weighted(torch.cat([mesh(50, 60), torch.tensor([[0], [2999]])], 1), 6.0)

@@ -11,6 +11,7 @@ from graphtf.constructions.eigenvectors import chebyshev_subspace_iteration, ran
 from graphtf.constructions.gradient import electric_flow, resistive_embedding
 from graphtf.constructions.heat import heat_kernel, heat_kernel_squaring
 from graphtf.constructions.inverse import fast_inverse, inverse_registers, one_hot
+from graphtf.constructions.lobpcg import lobpcg
 from graphtf.constructions.momentum import chebyshev, heavy_ball
 from graphtf.transformer import LinearTransformer
 
@@ -25,6 +26,7 @@ CONSTRUCTIONS: dict[str, Callable[..., LinearTransformer]] = {
     "conjugate-gradient": conjugate_gradient,
     "eigenvectors": subspace_iteration,
     "eigenvectors-chebyshev": chebyshev_subspace_iteration,
+    "eigenvectors-lobpcg": lobpcg,
     "random-walk": random_walk,
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "heat_kernel_squaring",
     "heavy_ball",
     "inverse_registers",
+    "lobpcg",
     "one_hot",
     "random_walk",
     "resistive_embedding",

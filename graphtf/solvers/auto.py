@@ -60,7 +60,7 @@ class AdaptiveSolver:
 
         The demands are centered once more in float64, because rounding them has moved their sums from zero.
         """
-        x, run = self(self.graph.center(psi.double()))
+        x, run = self(psi if psi.dtype == torch.float64 else self.graph.center(psi.double()))
         if self.first is None:
             self.first = run
         elif run.failed:

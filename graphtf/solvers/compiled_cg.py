@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from graphtf.solvers.linear_cg import PROBE_STEPS, is_slow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STALLED = 500  # preconditioned steps without progress: rounding
-SHARED = 500_000  # entries that a loop reads from which on its rows are worth being shared out among threads
-
-
-@cache
-def _pool(workers: int, process: int) -> ThreadPoolExecutor:
-    """Threads that wait for rows; `process` is there because a forked child has none of its parent's."""
-    return ThreadPoolExecutor(workers, "graphtf")
-
-
-class Rows:
-    """The rows of `L` in one piece for every thread that `torch` may use, about equal in entries.
-
-    Args:
-        starts: `[n + 1]` where the entries of every row start.
-        width: numbers that a loop reads for an entry; one piece is enough for short loops.
-
-    Example:
-        >>> import numpy as np
-        >>> Rows(np.array([0, 1, 3, 4]))(lambda first, last: last - first)
-        [3]
-    """
-
-    def __init__(self, starts: Array, width: int = 1) -> None:
-        n, entries = len(starts) - 1, int(starts[-1])
-        parts = torch.get_num_threads() if entries * width >= SHARED else 1
-        cuts = np.searchsorted(starts, np.linspace(0, entries, parts + 1)[1:-1])
-        self.pieces = list(zip([0, *cuts.tolist()], [*cuts.tolist(), n], strict=True))
-
-    def __call__(self, loop: Callable[..., Any], *args: Any) -> list[Any]:
-        """`loop(*args, first, last)` on every piece; the loop gives the lock of the interpreter away."""
-        if len(self.pieces) == 1:
-            return [loop(*args, *self.pieces[0])]
-        pool = _pool(len(self.pieces) - 1, os.getpid())
-        others = [pool.submit(loop, *args, *piece) for piece in self.pieces[1:]]
-        return [loop(*args, *self.pieces[0]), *(other.result() for other in others)]
 
 
 def one_column(
@@ -77,7 +38,6 @@ def one_column(
     Returns:
         The iterate of least residual, and the residuals of all of them.
     """
-    rows, nodes = Rows(matrix[0]), Rows(np.arange(len(psi) + 1), 4)
     norm = float(np.sqrt(psi @ psi))
     x, r, q = np.zeros_like(psi), psi.copy(), np.empty_like(psi)
     history = [1.0 if norm > 0 else 0.0]
@@ -87,12 +47,12 @@ def one_column(
     p, energy = z.copy(), float(r @ z)
     best, least, reached = None, 1.0, 0
     while history[-1] > tol and len(history) <= max_layers:
-        curvature = sum(rows(loops.product, *matrix, p, q))
+        curvature = loops.product(*matrix, p, q)
         if not curvature > 0:
             break
         alpha = energy / curvature
-        sums = nodes(loops.advance, x, r, p, q, scale, alpha)
-        history.append(float(sum(square for square, _ in sums)) ** 0.5 / norm)
+        square, after = loops.advance(x, r, p, q, scale, alpha)
+        history.append(float(square) ** 0.5 / norm)
         steps = len(history) - 1
         if history[-1] <= least:
             best, least, reached = None, history[-1], steps
@@ -103,11 +63,11 @@ def one_column(
         if stop_at and steps % PROBE_STEPS == 0 and is_slow(history[-1], steps, tol, stop_at):
             break
         if history[-1] > tol:
-            z, after = r, sum(energy for _, energy in sums)
+            z = r
             if apply is not None:
                 z = apply(r)
                 after = float(r @ z)
-            nodes(loops.turn, p, z, scale, after / energy)
+            loops.turn(p, z, scale, after / energy)
             energy = after
     return x if best is None else best, history
 
@@ -137,21 +97,20 @@ def some_columns(
     Returns:
         The iterates of least residual, and `[steps + 1, k]` residuals.
     """
-    rows = Rows(np.arange(len(psi) + 1), 2 * psi.shape[1])
     x, r, p = np.zeros_like(psi), psi.copy(), scale[:, None] * psi
-    norm = np.sqrt(sum(rows(loops.block_energy, r, r)))
-    energy = sum(rows(loops.block_energy, r, p))
+    norm = np.sqrt(loops.block_energy(r, r))
+    energy = loops.block_energy(r, p)
     safe = np.where(norm > 0, norm, 1.0)
     least = np.where(norm > 0, 1.0, 0.0)
     history, running = [least], least > tol
     best, stale = None, np.zeros(len(norm), dtype=bool)  # `stale`: the iterate is not the best one
     while running.any() and len(history) <= max_layers:
         q = product(p)
-        curvature = sum(rows(loops.block_energy, p, q))
+        curvature = loops.block_energy(p, q)
         running = running & (curvature > 0)
         alpha = np.where(running, energy / np.where(running, curvature, 1.0), 0.0).astype(psi.dtype)
-        sums = rows(loops.block_advance, x, r, p, q, scale, alpha)
-        residual = np.where(running, np.sqrt(sum(square for square, _ in sums)) / safe, history[-1])
+        square, after = loops.block_advance(x, r, p, q, scale, alpha)
+        residual = np.where(running, np.sqrt(square) / safe, history[-1])
         worse = residual > least
         leaving = worse & ~stale
         if leaving.any():  # these steps have gone away from the best iterates so far
@@ -163,9 +122,8 @@ def some_columns(
         steps = len(history) - 1
         if stop_at and steps % PROBE_STEPS == 0 and is_slow(float(residual.max()), steps, tol, stop_at):
             break
-        after = sum(e for _, e in sums)
         beta = np.where(running, after / np.where(energy > 0, energy, 1.0), 0.0).astype(psi.dtype)
-        rows(loops.block_turn, p, r, scale, beta)
+        loops.block_turn(p, r, scale, beta)
         energy = after
     if best is not None:
         x[:, stale] = best[:, stale]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,8 +11,11 @@ from torch import Tensor
 from graphtf.incidence import Incidence
 from graphtf.solvers.eigen_dense import dense_eigenpairs, restrict
 from graphtf.solvers.eigen_gradient import EigenpairGradient
-from graphtf.solvers.eigen_iterative import iterate_graph, subspace_layers
+from graphtf.solvers.eigen_iterative import iterate_graph, relative_residual, subspace_layers
+from graphtf.solvers.eigen_problem import Pairs
+from graphtf.solvers.eigen_trivial import columns, components_of, rw_scale, with_trivial
 from graphtf.solvers.graphs import as_incidence
+from graphtf.solvers.kernels import compiled_laplacian
 from graphtf.solvers.solution import ConvergenceError, Solution
 from graphtf.validate import check_choice, check_positive_int
 
@@ -50,6 +53,7 @@ def laplacian_eigenvectors(
     max_layers: int | None = None,
     generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,
+    history: bool = False,
 ) -> Eigenvectors:
     r"""The `k` smallest or largest eigenvalues of the Laplacian and their eigenvectors, graph by graph.
 
@@ -63,10 +67,11 @@ def laplacian_eigenvectors(
     :math:`\langle x, y \rangle = \sum_u (d_u / \bar d) x_u y_u` with the mean degree :math:`\bar d`.
 
     Methods: `"dense"` decomposes every graph as a matrix of exactly its size; `"gradient"` runs the paper's subspace
-    iteration for `max_layers` layers; `"memory"` builds a Krylov space of a Chebyshev filter; `"preconditioned"` one of
-    the inverse by a sparse factor where the graph has small separators (meshes, roads), else LOBPCG with approximate
-    Cholesky; `"auto"` chooses graph by graph. The last three work in float64. Graphs hardly larger than the space that
-    they would span are decomposed as matrices.
+    iteration for `max_layers` layers; `"memory"` builds a block Krylov space of a Chebyshev filter; `"preconditioned"`
+    one of the inverse by a sparse factor where the graph has small separators (meshes, roads), else LOBPCG with
+    approximate Cholesky; `"auto"` chooses graph by graph, and goes on with another method, up to 6,000 nodes at last
+    with the dense one, where the first does not converge. `.method` names the one that gave the answer. The last three
+    work in float64. Graphs hardly larger than the space that they would span are decomposed as matrices.
 
     Gradients to the weights exist for simple eigenvalues, and for functions of whole invariant subspaces, whatever
     the method. For others `backward` raises `RuntimeError`.
@@ -84,10 +89,13 @@ def laplacian_eigenvectors(
         tol: largest allowed residual :math:`\|L v - \lambda v\|` divided by the bound of the largest eigenvalue
             (:meth:`graphtf.Incidence.lambda_bound`); default 1e-8, in float32 1e-5. An eigenvalue is nearer than
             this to the one returned. `"gradient"` does not use it.
-        max_layers: largest number of products with `L` (or solves) for each graph, 100,000 by default; the depth of
-            `"gradient"`, by default 200.
+        max_layers: largest number of layers, products with `L` (or solves) of all columns of a block at once, for each
+            graph and method; 100,000 by default. The depth of `"gradient"`, by default 200.
         generator: for the random starts; default seed 0.
         dtype: floating type; default that of the weights.
+        history: keep the residuals `[num_layers + 1, ...]` of all layers, at the cost of a readout (Rayleigh-Ritz)
+            after every block of them; `inf` before there are as many vectors. `"dense"`, which has no layers, keeps
+            that of the answer.
 
     Returns:
         `[n, k]`, zero columns where a graph has fewer vectors, with `eigenvalues`, `counts`, `residual` `[k]` or
@@ -124,13 +132,17 @@ def laplacian_eigenvectors(
         raise TypeError(f"generator must be a torch.Generator, but got {type(generator).__name__}")
     if max_layers is not None:
         check_positive_int("max_layers", max_layers)
+    if not isinstance(history, bool):
+        raise TypeError(f"history must be True or False, but got {history!r} ({type(history).__name__})")
     largest = which == "largest"
     if method == "preconditioned" and largest:
         raise ValueError(
             "method='preconditioned' inverts L, which serves the smallest eigenvalues; use 'memory' for the largest"
         )
     B, _ = as_incidence(graph, edge_weight, num_nodes, batch, dtype)
-    rank, components = _components(B)
+    if B.num_graphs == 1 and B.num_nodes > LARGEST_DENSE:
+        compiled_laplacian(B)  # it labels the components, many times faster
+    rank, components = components_of(B)
     S = B if normalization is None else B.normalized("sym")  # after the components, which it keeps
     limit = TOLERANCE[B.dtype] if tol is None else tol
     sizes = torch.bincount(B.batch, minlength=B.num_graphs)
@@ -139,24 +151,31 @@ def laplacian_eigenvectors(
     count = torch.minimum((k - skip).clamp(min=0), space)
 
     with torch.no_grad():
-        values, vectors, layers, names, complete = _solve(S, count, k, largest, method, limit, max_layers, generator)
+        found = _solve(S, count, k, largest, method, limit, max_layers, generator, history)
+        values, vectors, layers, names, complete, residual, past = found
         lost = values.isnan()  # columns that "gradient" lost
+        if residual is None:
+            residual = relative_residual(S, values, vectors)
         values = torch.where(lost, 0.0, values)
-        residual = torch.where(lost, torch.inf, _residual(S, values, vectors))
+        if past is not None:
+            past = torch.where(past.isnan(), residual, past)
     if torch.is_grad_enabled() and B.weight.requires_grad:
         _, _, w, diagonal = S._laplacian_entries()
         values, vectors = EigenpairGradient.apply(w, diagonal, values, vectors, S, count, largest)
     if trivial:
-        values, vectors, residual = _with_trivial(S, values, vectors, residual, rank, components, space, largest)
+        shape = (components, space, largest)
+        past = None if past is None else torch.stack([columns(row, *shape)[0] for row in past])
+        values, vectors, residual = with_trivial(S, values, vectors, residual, rank, *shape)
         count = torch.minimum(space + components, torch.full_like(space, k))
     if normalization == "rw":
-        vectors = vectors * _rw_scale(B).unsqueeze(1)
+        vectors = vectors * rw_scale(B).unsqueeze(1)
     single = B.num_graphs == 1 and not _is_batch(graph, batch)
     if single:
         values, residual, count = values[0], residual[0], count[0]
+        past = None if past is None else past[:, 0]
     used = names[0] if len(names) == 1 else "+".join(names)
     bound = residual.detach().clone() if method == "gradient" else None
-    out = cast(Eigenvectors, Eigenvectors.of(vectors, residual, layers, used, bound))
+    out = cast(Eigenvectors, Eigenvectors.of(vectors, residual, layers, used, bound, past))
     out.eigenvalues, out.counts = values, count
     worst = float(residual.max()) if residual.numel() else 0.0
     if bool(lost.any()):
@@ -173,6 +192,16 @@ def laplacian_eigenvectors(
     return out
 
 
+class _Found(NamedTuple):
+    values: Tensor
+    vectors: Tensor  # without null vectors
+    layers: int
+    names: list[str]  # of the methods that were used
+    complete: bool  # whether no pair is missing
+    residual: Tensor | None = None  # if it is known already
+    history: Tensor | None = None  # NaN stands for the residual of the answer
+
+
 def _solve(
     S: Incidence,
     count: Tensor,
@@ -182,16 +211,19 @@ def _solve(
     tol: float,
     max_layers: int | None,
     generator: torch.Generator | None,
-) -> tuple[Tensor, Tensor, int, list[str], bool]:
-    """Eigenpairs without null vectors, depth, the methods that were used, and whether no pair is missing."""
+    history: bool,
+) -> _Found:
     if method == "gradient":
         depth = 200 if max_layers is None else max_layers
-        return *subspace_layers(S, count, k, largest, depth, generator), depth, ["gradient"], True
+        values, vectors, past = subspace_layers(S, count, k, largest, depth, generator, history)
+        return _Found(values, vectors, depth, ["gradient"], True, None, past)
     sizes = torch.bincount(S.batch, minlength=S.num_graphs)
     threshold = torch.maximum(4 * count + 40, torch.full_like(count, LARGEST_DENSE if method == "auto" else 0))
     dense = (sizes <= threshold) | (count == 0) if method != "dense" else torch.ones_like(sizes, dtype=torch.bool)
     if bool(dense.all()):
-        return *dense_eigenpairs(S, count, k, largest), 0, ["dense" if method == "auto" else method], True
+        past = S.weight.new_full((1, S.num_graphs, k), torch.nan) if history else None
+        name = "dense" if method == "auto" else method
+        return _Found(*dense_eigenpairs(S, count, k, largest), 0, [name], True, None, past)
     values = torch.zeros(S.num_graphs, k, dtype=S.dtype, device=S.device)
     vectors = torch.zeros(S.num_nodes, k, dtype=S.dtype, device=S.device)
     names = set()
@@ -200,72 +232,35 @@ def _solve(
         values[dense], vectors[nodes] = dense_eigenpairs(piece, count[dense], k, largest)
         names |= {"dense"} if method == "auto" else set()
     seed = 0 if generator is None else int(torch.randint(2**31 - 1, (), generator=generator))
-    layers, complete = 0, True
+    layers, complete, kept = 0, True, {}
     for g in (~dense).nonzero()[:, 0].tolist():
         piece, nodes = restrict(S, torch.arange(S.num_graphs, device=S.device) == g)
         c = int(count[g])
         rng = np.random.default_rng(seed)  # the same for every graph, so that a batch does not matter
-        pairs, name = iterate_graph(piece, c, largest, method, tol, max_layers or 100_000, rng)
+        pairs, name = iterate_graph(piece, c, largest, method, tol, max_layers or 100_000, rng, history)
         values[g, :c] = torch.from_numpy(pairs.values).to(values)
         vectors[nodes, :c] = torch.from_numpy(pairs.vectors).to(vectors)
         layers, complete = max(layers, pairs.products), complete and pairs.complete
         names.add(name)
-    return values, vectors, layers, sorted(names), complete
+        kept[g] = pairs
+    residual = None
+    if S.num_graphs == 1 and S.dtype == torch.float64 and name != "dense":  # measured on the way
+        residual = torch.zeros_like(values)
+        residual[0, :c] = torch.from_numpy(pairs.residuals).to(values) / S.lambda_bound()
+    past = _history(S, kept, layers, k) if history else None
+    return _Found(values, vectors, layers, sorted(names), complete, residual, past)
 
 
-def _residual(S: Incidence, values: Tensor, vectors: Tensor) -> Tensor:
-    """`[G, k]` lengths of `L v - lambda v`, relative to the bound of the largest eigenvalue."""
-    defect = (S.laplacian @ vectors - values[S.batch] * vectors).square()
-    total = defect.new_zeros(values.shape).index_add(0, S.batch, defect).sqrt()
-    bound = S.lambda_bound().detach().unsqueeze(1)
-    return torch.where(bound > 0, total / torch.where(bound > 0, bound, 1.0), 0.0)
-
-
-def _components(B: Incidence) -> tuple[Tensor, Tensor]:
-    """`[n]` position of the component of every node among those of its graph, and `[G]` how many a graph has."""
-    labels = B.components()
-    number = int(labels.max()) + 1 if labels.numel() else 0
-    graph = B.batch.new_zeros(number).index_copy(0, labels, B.batch) if number else B.batch
-    count = torch.bincount(graph, minlength=B.num_graphs)
-    order = graph.argsort(stable=True)
-    position = torch.empty_like(order)
-    position[order] = torch.arange(number, device=order.device) - (count.cumsum(0) - count)[graph[order]]
-    return position[labels], count
-
-
-def _with_trivial(
-    S: Incidence,
-    values: Tensor,
-    vectors: Tensor,
-    residual: Tensor,
-    rank: Tensor,
-    components: Tensor,
-    space: Tensor,
-    largest: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Put the null vectors before the others, or behind them if the largest are wanted."""
-    k = values.shape[1]
-    column = torch.arange(k, device=values.device).expand(len(values), -1)
-    first = space.unsqueeze(1) if largest else torch.zeros_like(space).unsqueeze(1)
-    null = (column >= first) & (column < first + components.unsqueeze(1))
-    source = column if largest else (column - components.unsqueeze(1)).clamp(min=0)
-    values = torch.where(null, 0.0, values.gather(1, source))
-    residual = torch.where(null, 0.0, residual.gather(1, source))
-    own = column[S.batch] == (rank + first[S.batch, 0]).unsqueeze(1)
-    constant = torch.where(own, S.null_vector().unsqueeze(1), 0.0)
-    vectors = torch.where(null[S.batch], constant, vectors.gather(1, source[S.batch]))
-    return values, vectors, residual
-
-
-def _rw_scale(B: Incidence) -> Tensor:
-    """`[n]` square roots of the mean degree over the degree, one for nodes without edges."""
-    degree = B.degree
-    nodes = torch.bincount(B.batch, minlength=B.num_graphs)
-    alone = degree == 0
-    linked = nodes - torch.bincount(B.batch[alone], minlength=B.num_graphs)
-    total = degree.new_zeros(B.num_graphs).index_add(0, B.batch, degree)
-    mean = torch.where(linked > 0, total / linked.clamp(min=1), 1.0)[B.batch]
-    return torch.where(alone, 1.0, mean / torch.where(alone, 1.0, degree)).sqrt()
+def _history(S: Incidence, kept: dict[int, Pairs], layers: int, k: int) -> Tensor:
+    """`[layers + 1, G, k]` relative residuals from what the graphs kept, NaN for that of the answer."""
+    past = S.weight.new_full((layers + 1, S.num_graphs, k), torch.nan)
+    bound = S.lambda_bound().tolist()
+    for g, pairs in kept.items():
+        c = len(pairs.values)
+        past[: pairs.products, g, :c] = torch.inf
+        for layer, residuals in pairs.history:
+            past[layer : pairs.products, g, :c] = torch.from_numpy(residuals / bound[g]).to(past)
+    return past
 
 
 def _is_batch(graph: Any, batch: Tensor | None) -> bool:

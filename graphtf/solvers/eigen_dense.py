@@ -72,6 +72,11 @@ class Blocks:
 
 def restrict(graph: Incidence, chosen: Tensor) -> tuple[Incidence, Tensor]:
     """The operator of the graphs in the mask `chosen` `[G]`, without gradients, and their nodes."""
+    if bool(chosen.all()):
+        whole = graph._replace(
+            weight=graph.weight.detach(), scale=None if graph.scale is None else graph.scale.detach()
+        )
+        return whole, torch.arange(graph.num_nodes, device=graph.device)
     keep = chosen[graph.batch]
     nodes = keep.nonzero()[:, 0]
     number = keep.cumsum(0) - 1

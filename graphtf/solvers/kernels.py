@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
-from graphtf.solvers.compiled_cg import Rows, one_column, some_columns
+from graphtf.solvers.compiled_cg import one_column, some_columns
 
 COMPILED_NODES = 2048  # from here on the compiled loops are worth their start
 BLOCK = 8  # right-hand sides that share a pass over the matrix: one cache line of float64
@@ -94,9 +94,8 @@ class CompiledLaplacian:
         if x.shape[1] > 1:
             return torch.cat([self.tensor(x.dtype) @ part for part in x.split(BLOCK, 1)], 1)
         out = torch.empty_like(x)
-        rows = Rows(self.arrays[0])
         for column, into in zip(x.t(), out.t(), strict=True):
-            rows(self.loops.product, *self.arrays, column.contiguous().numpy(), into.numpy())
+            self.loops.product(*self.arrays, column.contiguous().numpy(), into.numpy())
         return out
 
     def conjugate_gradient(

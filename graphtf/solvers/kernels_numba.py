@@ -85,23 +85,26 @@ def with_diagonal(starts: Any, columns: Any, values: Any, degrees: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def product(starts: Any, columns: Any, values: Any, degrees: Any, p: Any, q: Any, first: int, last: int) -> float:
-    """`q = L p` in some rows; returns their part of `p^T L p`."""
+def product(starts: Any, columns: Any, values: Any, degrees: Any, p: Any, q: Any) -> float:
+    """`q = L p`; returns `p^T L p`."""
     total = 0.0
-    for i in range(first, last):
+    k = np.uint64(0)  # unsigned: a negative index would have to be looked out for
+    for i in range(np.uint64(len(p))):
         entry = degrees[i] * p[i]
-        for k in range(starts[i], starts[i + 1]):
-            entry -= values[k] * p[columns[k]]
+        end = np.uint64(starts[i + np.uint64(1)])
+        while k < end:
+            entry -= values[k] * p[np.uint64(columns[k])]
+            k += np.uint64(1)
         q[i] = entry
         total += entry * p[i]
     return total
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def advance(x: Any, r: Any, p: Any, q: Any, scale: Any, alpha: float, first: int, last: int) -> Any:
-    """`x += alpha p`, `r -= alpha q` in some rows; returns their part of `r^T r` and of `r^T scale r`."""
+def advance(x: Any, r: Any, p: Any, q: Any, scale: Any, alpha: float) -> Any:
+    """`x += alpha p`, `r -= alpha q`; returns `r^T r` and `r^T scale r`."""
     square, energy = 0.0, 0.0
-    for i in range(first, last):
+    for i in range(len(p)):
         x[i] += alpha * p[i]
         left = r[i] - alpha * q[i]
         r[i] = left
@@ -111,27 +114,27 @@ def advance(x: Any, r: Any, p: Any, q: Any, scale: Any, alpha: float, first: int
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def turn(p: Any, r: Any, scale: Any, beta: float, first: int, last: int) -> None:
-    """`p = scale r + beta p` in some rows."""
-    for i in range(first, last):
+def turn(p: Any, r: Any, scale: Any, beta: float) -> None:
+    """`p = scale r + beta p`."""
+    for i in range(len(p)):
         p[i] = scale[i] * r[i] + beta * p[i]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def block_energy(p: Any, q: Any, first: int, last: int) -> Any:
-    """The diagonal of `p^T q` over some rows, for a few columns."""
+def block_energy(p: Any, q: Any) -> Any:
+    """The diagonal of `p^T q` for a few columns."""
     total = np.zeros(p.shape[1])
-    for i in range(first, last):
+    for i in range(len(p)):
         for c in range(p.shape[1]):
             total[c] += p[i, c] * q[i, c]
     return total
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def block_advance(x: Any, r: Any, p: Any, q: Any, scale: Any, alpha: Any, first: int, last: int) -> Any:
+def block_advance(x: Any, r: Any, p: Any, q: Any, scale: Any, alpha: Any) -> Any:
     """The same as `advance` for a few columns."""
     square, energy = np.zeros(p.shape[1]), np.zeros(p.shape[1])
-    for i in range(first, last):
+    for i in range(len(p)):
         for c in range(x.shape[1]):
             x[i, c] += alpha[c] * p[i, c]
             left = r[i, c] - alpha[c] * q[i, c]
@@ -142,8 +145,8 @@ def block_advance(x: Any, r: Any, p: Any, q: Any, scale: Any, alpha: Any, first:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def block_turn(p: Any, r: Any, scale: Any, beta: Any, first: int, last: int) -> None:
+def block_turn(p: Any, r: Any, scale: Any, beta: Any) -> None:
     """The same as `turn` for a few columns."""
-    for i in range(first, last):
+    for i in range(len(p)):
         for c in range(p.shape[1]):
             p[i, c] = scale[i] * r[i, c] + beta[c] * p[i, c]

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from graphtf.solvers.eigen_filter import Array
-from graphtf.solvers.eigen_krylov import Pairs, Problem, rayleigh_ritz
+from graphtf.solvers.eigen_problem import Pairs, Problem, rayleigh_ritz
+from graphtf.solvers.sparse_inverse import Array
 
 
-def lobpcg(problem: Problem, count: int, tol: float, max_layers: int, rng: np.random.Generator, degree: Array) -> Pairs:
+def lobpcg(
+    problem: Problem,
+    count: int,
+    tol: float,
+    max_layers: int,
+    rng: np.random.Generator,
+    degree: Array,
+    history: bool = False,
+) -> Pairs:
     """Eigenpairs of the smallest positive eigenvalues, preconditioned by approximate Cholesky.
 
     Args:
@@ -22,6 +30,7 @@ def lobpcg(problem: Problem, count: int, tol: float, max_layers: int, rng: np.ra
         max_layers: largest number of iterations.
         rng: for the start.
         degree: `[n]` weighted degrees if `problem.L` is normalized, else ones: :math:`D^{1/2} L D^{1/2}` is factored.
+        history: keep the residuals after every iteration.
 
     Raises:
         ImportError: the package approx-chol is not installed.
@@ -48,7 +57,7 @@ def lobpcg(problem: Problem, count: int, tol: float, max_layers: int, rng: np.ra
 
     def precondition(X: Array) -> Array:
         columns = X.reshape(n, -1)
-        products[0] += columns.shape[1]
+        products[0] += 1
         Y = [root * np.asarray(factor.solve(np.ascontiguousarray(root * x))) for x in problem.center(columns).T]
         return problem.center(np.stack(Y, 1)).reshape(X.shape)
 
@@ -58,10 +67,19 @@ def lobpcg(problem: Problem, count: int, tol: float, max_layers: int, rng: np.ra
     M: Any = LinearOperator((n, n), matvec=precondition, matmat=precondition, dtype=np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the residuals are measured below
-        for _ in range(max(1, max_layers // 20)):
-            _, X = iterate(problem.L, X, M=M, tol=goal / 2, maxiter=20, largest=False)
+        kept: list[tuple[int, Array]] = []
+        while True:
+            before = products[0]
+            steps = max(1, min(20, max_layers - before))
+            _, X, norms = iterate(
+                problem.L, X, M=M, tol=goal / 2, maxiter=steps, largest=False, retResidualNormsHistory=True
+            )
+            if history:
+                norms = [np.asarray(row)[:count] for row in norms]
+                kept += [(before + i, row) for i, row in enumerate(norms[: products[0] - before]) if len(row) == count]
             pairs = rayleigh_ritz(problem, X, largest=False)
-            if pairs.residuals[:count].max() <= goal:
+            if pairs.residuals[:count].max() <= goal or products[0] >= max_layers or products[0] == before:
                 break
     done = bool(pairs.residuals[:count].max() <= goal)
-    return Pairs(pairs.values[:count], pairs.vectors[:, :count], pairs.residuals[:count], products[0], done)
+    c = count
+    return Pairs(pairs.values[:c], pairs.vectors[:, :c], pairs.residuals[:c], products[0], done, kept)

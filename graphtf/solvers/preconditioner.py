@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
+from graphtf.solvers.sparse_inverse import SparseInverse
 
 INSTALL = "approximate Cholesky needs the package approx-chol: pip install 'graphtf[solvers]'"
 
@@ -98,19 +99,17 @@ class SparseFactor:
 
     def __init__(self, graph: Incidence) -> None:
         from scipy.sparse import diags
-        from scipy.sparse.linalg import splu
 
         L = graph.laplacian_scipy().astype("float64")
         labels = graph.components().numpy()
         roots = np.zeros(graph.num_nodes)
         first = np.unique(labels, return_index=True)[1]
         roots[first] = np.where(L.diagonal()[first] > 0, L.diagonal()[first], 1.0)  # resistors to the ground
-        options = {"SymmetricMode": True}
-        self._factor = splu((L + diags(roots)).tocsc(), "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+        self._inverse = SparseInverse(L + diags(roots))
 
     def __call__(self, psi: Tensor) -> Tensor:
         """`[n, k]` potentials for demands that sum to zero on every component."""
-        return torch.from_numpy(self._factor.solve(np.asfortranarray(psi.double().numpy()))).to(psi.dtype)
+        return torch.from_numpy(self._inverse(psi.double().contiguous().numpy())).to(psi.dtype)
 
 
 def _rows(graph: Incidence) -> tuple[Any, Any, Any]:
