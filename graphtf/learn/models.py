@@ -6,7 +6,7 @@ A thousand graphs of ten nodes are one `bmm`. What is trained here is exported a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from graphtf.attention import LinearAttention, Norm, StructuredAttention
 from graphtf.layout import PaddedLayout
+from graphtf.learn.symmetry import average_over_edges
 from graphtf.learn.tasks import MAX_EDGES, NUM_NODES, Problem, Task
 from graphtf.transformer import LinearTransformer, LiteralTransformer
 
@@ -52,9 +53,15 @@ DESIGNS: dict[Task, Design] = {
 
 
 def design_of(model: Model, task: Task) -> Design:
-    """The design of a model; the literal one learns heat on two registers, as squares of the one-hot one overflow."""
+    """The design of a model.
+
+    The literal one learns heat on two registers, as squares of the one-hot one overflow, and eigenvectors with a second
+    register to work on, as the published one.
+    """
     if model == "literal" and task == "heat":
         return Design(("psi", "x"), 1, False, False, "none")
+    if model == "literal" and task == "eigenvectors":
+        return replace(DESIGNS[task], registers=("psi", "phi"))
     return DESIGNS[task]
 
 
@@ -70,6 +77,11 @@ def initial_weights(model: Model, task: Task, depth: int, seed: int) -> Weights:
         d = MAX_EDGES + len(design.registers) * NUM_NODES
         scale = {"query": 1.5 * d**-0.5, "key": 1.5 * d**-0.5, "value": 0.01, "skip": 0.01}
         weights = {name: normal(scale[name], d, d) for name in LITERAL}
+        if task == "eigenvectors":
+            # The score starts as 100 L + Phi Phi^T; with a weaker L the registers see too little of the graph.
+            eye = torch.cat([torch.full((MAX_EDGES,), float(NUM_NODES)), torch.ones(d - MAX_EDGES)]).diag()
+            weights = {name: average_over_edges(weight) for name, weight in weights.items()}
+            weights["query"] = eye.expand(1, depth, d, d)
         # Tied at the start, so that the score is near Z Z^T; two independent maps see nothing of the graph.
         return {**weights, "key": weights["query"].clone()}
     h, p, c = design.heads, len(design.registers), NUM_NODES if task == "eigenvectors" else 1

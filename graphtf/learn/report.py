@@ -123,7 +123,8 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
         trained_losses + [min(v.values()) for n, v in _reference(metrics, topologies[0]).items() if n != "fast inverse"]
     )
     top = max([*trained_losses, 0.0])
-    axes[0].set_ylim(bottom - 1, top + 0.5)  # the fast inverse leaves the picture once it is exact
+    # The fast inverse leaves the picture once it is exact.
+    axes[0].set_ylim(bottom - min(1.0, 0.15 * (top - bottom)), top + 0.5)
     axes[0].set_ylabel("ln loss")
     figure.suptitle(f"{metrics['config']['task']}: linear transformers trained from random weights")
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, frameon=False)

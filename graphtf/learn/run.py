@@ -13,12 +13,14 @@ from torch import Tensor
 
 from graphtf.files import write_atomically, write_json
 from graphtf.learn.models import MODELS, Model, Weights, forward, initial_weights, model_input
+from graphtf.learn.symmetry import average_over_edges
 from graphtf.learn.tasks import TASKS, TOPOLOGIES, Problem, Task, sample_problem
 from graphtf.validate import check_positive_int
 
 TEST_SEED = 10_000
 FRESH = 10  # steps between new graphs
 SAVE = 50  # steps between checkpoints
+LITERAL_EIGENVECTORS_LR = 2.0  # times the learning rate of all others
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"steps": {"structured": 400, "literal": 200}, "graphs": 100, "test_graphs": 1000},
     "full": {"steps": {"structured": 2000, "literal": 1000}, "graphs": 200, "test_graphs": 5000},
@@ -115,10 +117,13 @@ class Trainer:
         self.steps, self.step = config.steps[model], 0
         parts = [initial_weights(model, config.task, depth, seed) for seed in config.seeds]
         self.weights: Weights = {name: torch.cat([part[name] for part in parts]).requires_grad_() for name in parts[0]}
-        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.01)
+        self.averaged = model == "literal" and config.task == "eigenvectors"
+        self.lr = config.lr * (LITERAL_EIGENVECTORS_LR if self.averaged else 1.0)
+        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=self.lr, betas=(0.9, 0.99), weight_decay=0.01)
         self.curve: list[list[float]] = []
         self.identity = {
-            **{key: asdict(config)[key] for key in ("task", "seeds", "graphs", "lr")},
+            **{key: asdict(config)[key] for key in ("task", "seeds", "graphs")},
+            "lr": self.lr,
             "model": model,
             "depth": depth,
             "steps": self.steps,
@@ -190,13 +195,16 @@ class Trainer:
     def _update(self, operator: Tensor, registers: Tensor, target: Tensor) -> Tensor:
         warm = min(1.0, (self.step + 1) / 50)
         decay = 0.5 + 0.5 * math.cos(math.pi * self.step / self.steps)
-        self.optimizer.param_groups[0]["lr"] = self.config.lr / self.depth * warm * decay
+        self.optimizer.param_groups[0]["lr"] = self.lr / self.depth * warm * decay
         loss = task_loss(
             self.config.task, forward(self.model, self.config.task, self.weights, operator, registers), target
         )
         self.optimizer.zero_grad()
         loss.sum().backward()
         gradients = [weight.grad for weight in self.weights.values() if weight.grad is not None]
+        if self.averaged:
+            for gradient in gradients:
+                gradient.copy_(average_over_edges(gradient))
         norm = sum((g.flatten(1).square().sum(1) for g in gradients), torch.zeros(len(loss))).sqrt()
         factor = (1 / norm.clamp(min=1e-12)).clamp(max=1.0)  # every seed is clipped on its own
         for gradient in gradients:
