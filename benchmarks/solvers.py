@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from graphs import grid, large_graphs, preferential, weights
+from limits import limit_memory
 from torch import Tensor
 
 from graphtf import Incidence
@@ -82,7 +83,7 @@ def within(seconds: float, function: Callable[[], Any]) -> str:
 
 
 def _limited(function: Callable[[], Any]) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+    limit_memory()
     function()
 
 
@@ -245,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller graphs, 3 repetitions, under 2 minutes")
     parser.add_argument("--only", choices=["molecules", "linear", "scaling"], help="one of the tables")
+    parser.add_argument("--graphs", nargs="+", default=[""], metavar="NAME", help="large graphs whose name holds one")
     parser.add_argument("--repeats", type=int, help="interleaved repetitions (default 5, with --quick 3)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument("--patience", type=float, default=20.0, help="slower peers run once (seconds)")
@@ -260,7 +262,8 @@ def main() -> None:
         report["molecules"] = molecules_table(2000 if args.quick else 10_000, repeats)
         text += ["## Effective resistance of every edge of molecules\n", table(report["molecules"])]
     if args.only in (None, "linear"):
-        report["linear"] = linear_table(large_graphs(args.quick), repeats, args.patience)
+        graphs = {n: g for n, g in large_graphs(args.quick).items() if any(part in n for part in args.graphs)}
+        report["linear"] = linear_table(graphs, repeats, args.patience)
         report["summary"] = summary(report["linear"])
         text += ["## Potentials at a relative residual of 1e-8 (seconds)\n", table(report["linear"])]
         for title, values in report["summary"].items():

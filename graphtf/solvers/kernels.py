@@ -68,6 +68,11 @@ class CompiledLaplacian:
         self.arrays = kernels_numba.compressed_rows(u, v, weight, graph.num_nodes)
         self._tensors: dict[torch.dtype, Tensor] = {}
 
+    @property
+    def ends(self) -> float:
+        """Share of the nodes that have at most two neighbors."""
+        return float((np.diff(self.arrays[0]) <= 2).mean())
+
     def components(self) -> Tensor:
         """`[n]` labels of the connected components, those of :meth:`graphtf.Incidence.components`."""
         return torch.from_numpy(self.loops.component_labels(*self.arrays[:2]))
@@ -97,6 +102,16 @@ class CompiledLaplacian:
         for column, into in zip(x.t(), out.t(), strict=True):
             self.loops.product(*self.arrays, column.contiguous().numpy(), into.numpy())
         return out
+
+    def residual(self, psi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`psi - L x` for `[n, k]`, and its relative length, `[k]`; the length itself where there are no demands."""
+        left = psi - self.matmul(x) if x.shape[1] == 1 else torch.addmm(psi, self.tensor(x.dtype), x, alpha=-1)
+        norm, size = (self._lengths(y) for y in (psi, left))
+        return left, torch.from_numpy(size / np.where(norm > 0, norm, 1.0))
+
+    def _lengths(self, x: Tensor) -> Any:
+        block = x.contiguous().numpy()
+        return np.sqrt(self.loops.block_energy(block, block))
 
     def conjugate_gradient(
         self,
@@ -141,7 +156,8 @@ class CompiledLaplacian:
             return torch.zeros_like(psi), 0, psi.new_zeros(1, 0)
         most = max(len(history) for _, history in answers)
         histories = [np.pad(history, ((0, most - len(history)), (0, 0)), mode="edge") for _, history in answers]
-        potentials = torch.cat([torch.from_numpy(x).double() for x, _ in answers], 1)
+        parts = [torch.from_numpy(x).double() for x, _ in answers]
+        potentials = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return potentials, most - 1, torch.from_numpy(np.concatenate(histories, 1))
 
     def _blocks(
@@ -151,11 +167,13 @@ class CompiledLaplacian:
         scale = scale.astype(np.float64 if double else np.float32)
         answers = []
         for part in psi.split(BLOCK if double else SINGLE_BLOCK, 1):
-            size = part.norm(dim=0).numpy()  # squares of float32 overflow early
-            size = np.where(double | (size == 0), 1.0, size)
-            block = (part / torch.from_numpy(size)).to(dtype).contiguous().numpy()
+            size = np.ones(part.shape[1])
+            if not double:  # squares of float32 overflow early
+                size = self._lengths(part)
+                size[size == 0] = 1.0
+            block = (part if double else part * torch.from_numpy(1 / size)).to(dtype).contiguous().numpy()
             x, history = some_columns(
                 self.loops, lambda p: (L @ torch.from_numpy(p)).numpy(), block, tol, max_layers, scale, stop_at
             )
-            answers.append((x * size, history))
+            answers.append((x if double else x * size, history))
         return answers

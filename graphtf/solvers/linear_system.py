@@ -11,7 +11,7 @@ from graphtf.incidence import Incidence
 from graphtf.solvers.elimination import Elimination
 from graphtf.solvers.kernels import compiled_laplacian
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
-from graphtf.solvers.linear_cg import conjugate_gradient, jacobi, relative_size
+from graphtf.solvers.linear_cg import PROBE_STEPS, conjugate_gradient, is_slow, jacobi, relative_size
 from graphtf.solvers.linear_parts import limit_of_rounding
 from graphtf.solvers.preconditioner import ApproximateCholesky, SparseFactor, has_approximate_cholesky, has_scipy
 from graphtf.solvers.separators import has_small_separators
@@ -20,6 +20,7 @@ WORTH = 100  # steps of conjugate gradient that cost as much as an approximate f
 DENSE_NODES = 512  # a dense factor of a graph of this size is faster than any iteration
 MANY = 4  # right-hand sides from which on a complete sparse factor is worth its time
 SINGLE = 3e-5  # what single precision reaches at least in one round, on graphs that are easy for Jacobi
+ENDS = 0.01  # share of nodes of one or two neighbors from which on elimination is tried
 ROUNDS = 4  # solves for what rounding has left
 NAMES = {
     "dense": "dense",
@@ -102,14 +103,18 @@ class LinearSystem:
             keep = after < residual
             if not bool(keep.any()):
                 break
-            x, left = torch.where(keep, better, x), torch.where(keep, rest, left)
-            residual = torch.where(keep, after, residual)
+            if bool(keep.all()):
+                x, left, residual = better, rest, after
+            else:
+                x, left = torch.where(keep, better, x), torch.where(keep, rest, left)
+                residual = torch.where(keep, after, residual)
         return x, Run(residual, layers, self.name, torch.cat(rows), self._verdict(residual, tol, layers, max_layers))
 
     def _left(self, psi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """`psi - L x` and its relative size, `[k]`."""
-        product = self.graph.laplacian @ x if self._compiled is None else self._compiled.matmul(x)
-        left = psi - product
+        if self._compiled is not None:
+            return self._compiled.residual(psi, x)
+        left = psi - self.graph.laplacian @ x
         return left, relative_size(self.graph, psi, left)
 
     def _verdict(self, residual: Tensor, tol: float, layers: int, max_layers: int) -> str:
@@ -149,7 +154,7 @@ class LinearSystem:
     def _choose(self, columns: int) -> None:
         """Eliminate what can be, and choose the factor of the rest; anew when many columns come after few."""
         graph = self.graph
-        if self._rest is None and self._factor is None and self._compiled is not None:
+        if self._rest is None and self._factor is None and self._compiled is not None and self._compiled.ends > ENDS:
             elimination = Elimination(graph)
             if elimination.worth:
                 kind = "dense" if elimination.rest.num_nodes <= DENSE_NODES else "auto"
@@ -196,32 +201,27 @@ class LinearSystem:
             self._blocks = GroundedBlocks(self.graph)
         return self._blocks
 
-    def _conjugate_gradient(self, psi: Tensor, tol: float, limit: int, stop_at: int) -> tuple[Tensor, int, Tensor]:
+    def _conjugate_gradient(
+        self, psi: Tensor, tol: float, limit: int, stop_at: int, single: bool = False
+    ) -> tuple[Tensor, int, Tensor]:
         graph, scaled = self.graph, self.kind != "memory"
         if self._compiled is not None:
-            dtype = torch.float32 if self._single(psi) else torch.float64
+            dtype = torch.float32 if single else torch.float64
             return self._compiled.conjugate_gradient(psi, tol, limit, scaled, stop_at=stop_at, dtype=dtype)
         return conjugate_gradient(graph, psi, tol, limit, jacobi(graph) if scaled else None, stop_at, keep_best=True)
 
-    def _single(self, psi: Tensor) -> bool:
-        """Whether several columns may run in float32, to be corrected afterwards."""
-        return self._easy and self._compiled is not None and psi.shape[1] > 1
-
     def _light(self, psi: Tensor, tol: float, limit: int) -> tuple[Tensor, int, Tensor] | None:
-        """Jacobi as long as it is fast, on the first column before the others; `None` if it is not."""
-        hard = self._compiled is not None or (has_approximate_cholesky() and self.graph.device.type == "cpu")
-        answers = []
-        for part in [psi] if self._easy else [psi[:, :1], psi[:, 1:]]:
-            if not part.shape[1]:
-                continue
-            goal = max(tol, SINGLE) if self._single(part) else tol
-            x, steps, history = self._conjugate_gradient(part, goal, limit, WORTH if hard else 0)
-            if hard and 0 < steps < limit and bool((history[-1] > goal).any()):
+        """Jacobi as long as it is fast, several columns in float32, to be corrected afterwards; `None` if it is not."""
+        compiled = self._compiled is not None
+        hard = compiled or (has_approximate_cholesky() and self.graph.device.type == "cpu")
+        single = compiled and psi.shape[1] > 1
+        goal = max(tol, SINGLE) if single else tol
+        if single and not self._easy:  # a look at one of them, since many take long on a large graph
+            _, steps, history = self._conjugate_gradient(psi[:, :1], goal, min(limit, PROBE_STEPS), 0)
+            if steps < limit and is_slow(float(history[-1]), steps, goal, WORTH):
                 return None
-            answers.append((x, history))
-            self._easy = hard
-        if not answers:
-            return torch.zeros_like(psi), 0, psi.new_zeros(1, 0)
-        rows = max(len(history) for _, history in answers)
-        histories = [torch.cat([h, h[-1:].expand(rows - len(h), -1)]) for _, h in answers]
-        return torch.cat([x for x, _ in answers], 1), rows - 1, torch.cat(histories, 1)
+        x, steps, history = self._conjugate_gradient(psi, goal, limit, WORTH if hard else 0, single)
+        if hard and 0 < steps < limit and bool((history[-1] > goal).any()):
+            return None
+        self._easy = hard
+        return x, steps, history
