@@ -11,8 +11,8 @@ from graphtf.constructions import chebyshev_subspace_iteration
 from graphtf.solvers import ConvergenceError, laplacian_eigenvectors
 from graphtf.solvers.eigen_block import BlockKrylov
 from graphtf.solvers.eigen_filter import chebyshev_filter
-from graphtf.solvers.sparse_inverse import SparseInverse
 from graphtf.solvers.eigen_problem import Problem, rayleigh_ritz
+from graphtf.solvers.sparse_inverse import SparseInverse
 from graphtf.testing import disjoint_union, graph_zoo
 
 ZOO = {name: graph for name, graph in graph_zoo().items() if graph.num_edges}

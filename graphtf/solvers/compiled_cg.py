@@ -115,7 +115,7 @@ def some_columns(
         leaving = worse & ~stale
         if leaving.any():  # these steps have gone away from the best iterates so far
             best = np.empty_like(x) if best is None else best
-            best[:, leaving] = x[:, leaving] - alpha[leaving] * p[:, leaving]
+            loops.block_back(best, x, p, alpha, leaving)
         stale, least = worse, np.minimum(residual, least)
         history.append(residual)
         running = running & (residual > tol)

@@ -150,3 +150,12 @@ def block_turn(p: Any, r: Any, scale: Any, beta: Any) -> None:
     for i in range(len(p)):
         for c in range(p.shape[1]):
             p[i, c] = scale[i] * r[i, c] + beta[c] * p[i, c]
+
+
+@njit(cache=True, nogil=True)
+def block_back(out: Any, x: Any, p: Any, alpha: Any, wanted: Any) -> None:
+    """`out = x - alpha p` in the wanted columns: where `x` was a step ago."""
+    for i in range(len(x)):
+        for c in range(x.shape[1]):
+            if wanted[c]:
+                out[i, c] = x[i, c] - alpha[c] * p[i, c]

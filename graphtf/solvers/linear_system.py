@@ -217,8 +217,9 @@ class LinearSystem:
         single = compiled and psi.shape[1] > 1
         goal = max(tol, SINGLE) if single else tol
         if single and not self._easy:  # a look at one of them, since many take long on a large graph
-            _, steps, history = self._conjugate_gradient(psi[:, :1], goal, min(limit, PROBE_STEPS), 0)
-            if steps < limit and is_slow(float(history[-1]), steps, goal, WORTH):
+            few = min(limit, 3 * PROBE_STEPS)
+            _, steps, history = self._conjugate_gradient(psi[:, :1], tol, few, WORTH)
+            if steps < limit and is_slow(float(history[-1]), steps, tol, WORTH):
                 return None
         x, steps, history = self._conjugate_gradient(psi, goal, limit, WORTH if hard else 0, single)
         if hard and 0 < steps < limit and bool((history[-1] > goal).any()):
