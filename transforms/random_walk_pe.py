@@ -37,7 +37,7 @@ class AddRandomWalkPE(BaseTransform):
     Example:
         >>> import torch
         >>> triangle = Data(edge_index=torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]]), num_nodes=3)
-        >>> AddRandomWalkPE(4)(triangle).random_walk_pe[0]
+        >>> AddRandomWalkPE(4)(triangle).random_walk_pe[0].round(decimals=4)
         tensor([0.0000, 0.5000, 0.2500, 0.3750])
 
     Reference: Dwivedi et al., "Graph neural networks with learnable structural and positional representations", 2022.
