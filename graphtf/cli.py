@@ -149,7 +149,7 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         ("batch-size", int, "molecules a batch (128)"),
         ("layers", int, "layers (4)"),
         ("channels", int, "width (64)"),
-        ("heads", int, "attention heads (8)"),
+        ("heads", int, "attention heads (8); gine has none"),
         ("dropout", float, "dropout (0)"),
         ("lr", float, "peak learning rate (0.002)"),
         ("weight-decay", float, "weight decay (1e-5)"),

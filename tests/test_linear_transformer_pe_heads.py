@@ -179,3 +179,16 @@ def test_missing_and_wrong_features():
         encoder(graph.edge_index, x=graph.x, edge_attr=graph.edge_attr[:-1])
     with pytest.raises(ValueError, match="without normalization"):
         LinearTransformerPE(k=4, heads=2)(Incidence.from_data(graph).normalized("sym"))
+
+
+def test_the_transform_reads_the_features():
+    from graphtf.transforms import AddLinearTransformerPE
+
+    encoder = LinearTransformerPE(k=5, heads=2, leverage=True, node_types=28, edge_types=4)
+    graph = molecule(15, 0)
+    data = AddLinearTransformerPE(encoder, edge_attr_name="edge_pe")(graph)
+    node, edge = encoder(graph, return_edge=True)
+    torch.testing.assert_close(data.linear_transformer_pe, node.detach())
+    torch.testing.assert_close(data.edge_pe, edge.detach())
+    plain = AddLinearTransformerPE(k=5, heads=2)(molecule(15, 0)).linear_transformer_pe
+    assert plain.shape == (15, 10)

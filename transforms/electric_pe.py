@@ -15,6 +15,7 @@ from graphtf.incidence import Incidence
 from graphtf.solvers import effective_resistance
 from graphtf.solvers.blocks import block_inverse, component_blocks
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._store import check_names
 
 
 @functional_transform(unique_functional_name("add_electric_pe"))
@@ -54,9 +55,7 @@ class AddElectricPE(BaseTransform):
         edge_attr_name: str | None = "electric_edge_pe",
         symmetrize: bool = False,
     ) -> None:
-        for name, value in [("attr_name", attr_name), ("edge_attr_name", edge_attr_name)]:
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} must be a str or None, but got {value!r}")
+        check_names(attr_name=attr_name, edge_attr_name=edge_attr_name)
         self.attr_name, self.edge_attr_name, self.symmetrize = attr_name, edge_attr_name, symmetrize
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from torch_geometric.transforms import BaseTransform
 from graphtf.convert import from_data
 from graphtf.nn import LinearTransformerPE, LinearTransformerPEConfig
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
 
@@ -22,7 +23,8 @@ class AddLinearTransformerPE(BaseTransform):
     r"""Add a positional encoding by a linear transformer (functional name: :obj:`add_linear_transformer_pe`).
 
     Runs the transformer of a :class:`graphtf.nn.LinearTransformerPE`, with weights set to an algorithm or trained, on
-    the incidence matrix and stores its node encoding `[n, k]`. The result is deterministic, connected components do not
+    the incidence matrix and stores its node encoding `[n, k]` (with heads `k` columns a head; learned conductances read
+    `x` and `edge_attr`). The result is deterministic, connected components do not
     see each other, and `k >= n` is fine: eigenvectors that do not exist are zero. A whole `Batch` costs a small
     fraction of its graphs one by one.
 
@@ -74,9 +76,7 @@ class AddLinearTransformerPE(BaseTransform):
             self.encoder = LinearTransformerPE(config, **options)
         self.encoder.eval().requires_grad_(False)
         self._mix = self.encoder.coefficients() if self.encoder.config.init == "basis" else None
-        for name, value in [("attr_name", attr_name), ("edge_attr_name", edge_attr_name)]:
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} must be a str or None, but got {value!r}")
+        check_names(attr_name=attr_name, edge_attr_name=edge_attr_name)
         self.attr_name, self.edge_attr_name, self.symmetrize = attr_name, edge_attr_name, symmetrize
 
     @torch.no_grad()
@@ -88,23 +88,11 @@ class AddLinearTransformerPE(BaseTransform):
         encoder, mix = self.encoder, self._mix
         if graph.device.type != "cpu":
             encoder, mix = copy.deepcopy(encoder).to(graph.device), None
-        node, edge = encoder.encode(graph, pairs, mix)
+        features = {"listed": data.edge_index, "x": data.get("x"), "edge_attr": data.get("edge_attr")}
+        node, edge = encoder.encode(graph, pairs, mix, **features)
         if self.edge_attr_name is not None:
             data[self.edge_attr_name] = edge
-        if self.attr_name is None:
-            x = data.get("x")
-            if x is None:
-                data.x = node
-            else:
-                if not x.is_floating_point():
-                    raise TypeError(
-                        f"x holds integers ({x.dtype}), which cannot hold the encoding; give attr_name to store it "
-                        "apart, or convert x with .float() first"
-                    )
-                x = x.view(-1, 1) if x.dim() == 1 else x
-                data.x = torch.cat([x, node.to(x.device, x.dtype)], dim=-1)
-        else:
-            data[self.attr_name] = node
+        store_node(data, self.attr_name, node)
         return data
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from torch_geometric.transforms import BaseTransform
 from graphtf.convert import from_data
 from graphtf.powers import power_entries
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
 
@@ -45,8 +46,7 @@ class AddRandomWalkPE(BaseTransform):
 
     def __init__(self, walk_length: int, attr_name: str | None = "random_walk_pe", symmetrize: bool = False) -> None:
         self.walk_length = check_positive_int("walk_length", walk_length)
-        if attr_name is not None and not isinstance(attr_name, str):
-            raise TypeError(f"attr_name must be a str or None, but got {attr_name!r}")
+        check_names(attr_name=attr_name)
         self.attr_name, self.symmetrize = attr_name, symmetrize
 
     @torch.no_grad()
@@ -55,15 +55,7 @@ class AddRandomWalkPE(BaseTransform):
         graph = from_data(data, symmetrize=self.symmetrize)
         node, _ = power_entries(graph.normalized("sym"), self.walk_length, graph.index[:, :0])
         pe = torch.where((graph.degree > 0).unsqueeze(1), node[:, 1:], 0.0)
-        if self.attr_name is not None:
-            data[self.attr_name] = pe
-        elif data.get("x") is None:
-            data.x = pe
-        else:
-            x = data.x.view(-1, 1) if data.x.dim() == 1 else data.x
-            if not x.is_floating_point():
-                raise TypeError(f"x holds integers ({x.dtype}), which cannot hold probabilities; give attr_name")
-            data.x = torch.cat([x, pe.to(x.device, x.dtype)], dim=-1)
+        store_node(data, self.attr_name, pe)
         return data
 
     def __repr__(self) -> str:

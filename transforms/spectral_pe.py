@@ -14,6 +14,7 @@ from graphtf.convert import from_data
 from graphtf.incidence import Incidence
 from graphtf.solvers import laplacian_eigenvectors
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
 
@@ -62,9 +63,7 @@ class AddSpectralPE(BaseTransform):
         eigenvalues_name: str | None = None,
     ) -> None:
         self.k = check_positive_int("k", k)
-        for name, value in [("attr_name", attr_name), ("eigenvalues_name", eigenvalues_name)]:
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} must be a str or None, but got {value!r}")
+        check_names(attr_name=attr_name, eigenvalues_name=eigenvalues_name)
         if normalization not in (None, "sym", "rw"):
             raise ValueError(f"normalization must be None, 'sym' or 'rw', but got {normalization!r}")
         self.attr_name, self.is_undirected = attr_name, is_undirected
@@ -80,15 +79,7 @@ class AddSpectralPE(BaseTransform):
         if self.eigenvalues_name is not None:
             values = found.eigenvalues if found.eigenvalues.dim() == 2 else found.eigenvalues.unsqueeze(0)
             data[self.eigenvalues_name] = values[graph.batch].contiguous()
-        if self.attr_name is not None:
-            data[self.attr_name] = pe
-        elif data.get("x") is None:
-            data.x = pe
-        else:
-            x = data.x.view(-1, 1) if data.x.dim() == 1 else data.x
-            if not x.is_floating_point():
-                raise TypeError(f"x holds integers ({x.dtype}), which cannot hold eigenvectors; give attr_name")
-            data.x = torch.cat([x, pe.to(x.device, x.dtype)], dim=-1)
+        store_node(data, self.attr_name, pe)
         return data
 
     def __repr__(self) -> str:

@@ -35,6 +35,10 @@ class LinearTransformerPE(nn.Module):
     so that it is deterministic and does not depend on the batch (but does on the order of the nodes). There the edge
     encoding is :math:`\Phi[u] \odot \Phi[v]`.
 
+    With `heads` the layers run on several networks on the same edges. `node_types`, `edge_types`, `node_dim` or
+    `edge_dim` let features of the edges and their ends decide how well they conduct in each; `leverage=True` adds
+    :math:`w_e R_e` of every network to the encoding of the edges.
+
     Encodings have the dtype of the edge weights or of the parameters, whichever is wider. Half precision computes in
     float32, and autocast is off inside: powers of a matrix do not survive eight bits.
 
@@ -139,29 +143,38 @@ class LinearTransformerPE(nn.Module):
             x = data.get("x") if x is None else x
             edge_attr = data.get("edge_attr") if edge_attr is None else edge_attr
         pairs = edge_index if return_edge else edge_index[:, :0]
-        if self._many_heads:
-            node, edge = encode_heads(self, graph, pairs, edge_index, x, edge_attr)
-        else:
-            node, edge = self.encode(graph, pairs)
+        node, edge = self.encode(graph, pairs, listed=edge_index, x=x, edge_attr=edge_attr)
         return (node, edge) if return_edge else node
 
     @property
     def _many_heads(self) -> bool:
         return self.config.heads > 1 or self.config.leverage or self.conductances is not None
 
-    def encode(self, graph: Incidence, pairs: Tensor, mix: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(
+        self,
+        graph: Incidence,
+        pairs: Tensor,
+        mix: Tensor | None = None,
+        *,
+        listed: Tensor | None = None,
+        x: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Encode the nodes, and any pairs of nodes.
 
         Args:
             graph: incidence operator of a graph or a batch; one that is normalized already is taken as it is.
             pairs: `[2, P]` pairs of nodes; of different components they get zeros.
-            mix: what :meth:`coefficients` gives, if it is at hand, with `init="basis"`.
+            mix: what :meth:`coefficients` gives, if it is at hand, with `init="basis"` and one network.
+            listed: `[2, E]` edges that `edge_attr` belongs to; `None`: those of `graph.index`.
+            x: node features, for learned conductances.
+            edge_attr: edge features, for learned conductances.
 
         Returns:
-            `[n, k]` and `[P, k]`.
+            `[n, node_channels]` and `[P, edge_channels]`.
         """
         if self._many_heads:
-            return encode_heads(self, graph, pairs, None, None, None)
+            return encode_heads(self, graph, pairs, listed, x, edge_attr)
         parameter = self.transformer.stack[0].value.dtype
         dtype = torch.promote_types(graph.dtype, parameter)
         with torch.autocast(graph.device.type, enabled=False):

@@ -1,0 +1,42 @@
+"""Where transforms put the encoding of the nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_names(**names: str | None) -> None:
+    """Raise `TypeError` unless every attribute name is a string or `None`."""
+    for name, value in names.items():
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a str or None, but got {value!r}")
+
+
+def store_node(data: Any, name: str | None, encoding: Tensor) -> None:
+    """Set the attribute `name`, or append the columns to `data.x` for `None`.
+
+    Raises:
+        TypeError: `x` holds integers.
+
+    Example:
+        >>> from torch_geometric.data import Data
+        >>> data = Data(x=torch.zeros(3, 2))
+        >>> store_node(data, None, torch.ones(3, 4))
+        >>> data.x.shape
+        torch.Size([3, 6])
+    """
+    if name is not None:
+        data[name] = encoding
+    elif data.get("x") is None:
+        data.x = encoding
+    else:
+        x = data.x.view(-1, 1) if data.x.dim() == 1 else data.x
+        if not x.is_floating_point():
+            raise TypeError(
+                f"x holds integers ({x.dtype}), which cannot hold the encoding; give attr_name to store it apart, or "
+                "convert x with .float() first"
+            )
+        data.x = torch.cat([x, encoding.to(x.device, x.dtype)], dim=-1)
