@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 import json
 import math
-import multiprocessing
 import platform
 import resource
 import statistics
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from graphs import grid, large_graphs, preferential, weights
-from limits import limit_memory
+from limits import trial
 from torch import Tensor
 
 from graphtf import Incidence
@@ -70,23 +69,6 @@ def linear_peers(graph: Incidence, psi: np.ndarray) -> dict[str, Callable[[], np
     return peers
 
 
-def within(seconds: float, function: Callable[[], Any]) -> str:
-    """Run in a process of its own that is stopped after so long: "" if it finished, else how it ended."""
-    process = multiprocessing.get_context("fork").Process(target=_limited, args=(function,))
-    process.start()
-    process.join(seconds)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        return f"stopped after {seconds:.0f} s"
-    return "" if process.exitcode == 0 else f"gave up (exit code {process.exitcode})"
-
-
-def _limited(function: Callable[[], Any]) -> None:
-    limit_memory()
-    function()
-
-
 def fresh(graph: Incidence) -> Incidence:  # without anything that was computed about it
     return Incidence(graph.index, graph.weight, graph.num_nodes, validate=False)
 
@@ -122,8 +104,8 @@ def linear_table(graphs: dict[str, Incidence], repeats: int, patience: float) ->
         peers = linear_peers(graph, psi.numpy())
         if "preferential" in name or "power" in name:  # it fills in completely
             limit = 3 * patience
-            ended = within(limit, peers["scipy splu"])
-            if ended:
+            ended = trial(lambda peer=peers["scipy splu"]: float(peer().sum()), limit)
+            if isinstance(ended, str):
                 rows.append(_row(name, graph, "scipy splu", limit, math.nan, f"{ended}, a lower bound of its time"))
                 del peers["scipy splu"]
         runs.update(peers)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import multiprocessing
 import platform
 import time
 import warnings
@@ -27,7 +26,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spl
 import torch
 from graphs import large_graphs
-from limits import limit_memory
+from limits import trial
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import AddLaplacianEigenvectorPE
 from torch_geometric.utils import to_dense_adj
@@ -152,28 +151,6 @@ def spectral_peers(L: sp.csr_matrix, degree: np.ndarray, k: int, tol: float) -> 
     if importlib.util.find_spec("approx_chol"):
         peers["approx-chol + SciPy lobpcg"] = approximate
     return peers
-
-
-def trial(function: Callable[[], Any], limit: float) -> tuple[float, Any] | str:
-    """Seconds and answer from a process of its own, or how that ended."""
-    receive, send = multiprocessing.Pipe(duplex=False)
-
-    def run() -> None:
-        limit_memory()
-        start = time.perf_counter()
-        answer = function()
-        send.send((time.perf_counter() - start, answer))
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    send.close()
-    try:
-        return receive.recv() if receive.poll(limit) else f"stopped after {limit:.0f} s"
-    except EOFError:
-        return "gave up"
-    finally:
-        process.kill()
-        process.join()
 
 
 def large(
