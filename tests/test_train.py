@@ -123,3 +123,11 @@ def test_laplacian_baseline_is_that_of_pyg_up_to_sign():
         torch.testing.assert_close(LaplacianPE(6)(data).laplacian_eigenvector_pe, ours, atol=0, rtol=0)
     assert LaplacianPE(4)(zinc_graph("C")).laplacian_eigenvector_pe.tolist() == [[0.0] * 4]
     assert LaplacianPE(4)(zinc_graph("CC")).laplacian_eigenvector_pe[:, 1:].abs().max() == 0
+
+
+def test_every_encoding_has_a_color_of_its_own():
+    from graphtf.train.config import ENCODINGS
+    from graphtf.train.plots import COLORS
+
+    assert set(COLORS) == set(ENCODINGS)
+    assert len(set(COLORS.values())) == len(ENCODINGS)

@@ -7,7 +7,13 @@ from typing import Any
 
 from graphtf.files import write_atomically
 
-COLORS = {"none": "0.55", "laplacian": "tab:orange", "random-walk": "tab:green", "linear-transformer": "tab:blue"}
+COLORS = {
+    "none": "0.55",
+    "laplacian": "tab:orange",
+    "random-walk": "tab:green",
+    "linear-transformer": "tab:blue",
+    "conductances": "tab:purple",
+}
 
 
 def plot_curves(epochs: list[dict[str, float]], path: Path, title: str) -> None:
