@@ -159,7 +159,7 @@ def test_columns_in_single_precision_reach_the_tolerance_of_double():
     psi[:, 7] = 0.0
     psi[:, 8] *= 1e30
     x = electric_potential(graph, psi, tol=1e-12)
-    assert x.method == "preconditioned (Jacobi)"
+    assert x.method == "preconditioned (Gauss-Seidel)"
     assert float(x.residual.max()) <= 1e-12
     left = graph.center(psi) - graph.laplacian @ x.value
     assert float((left.norm(dim=0) / graph.center(psi).norm(dim=0).clamp(min=1e-300)).max()) < 2e-12

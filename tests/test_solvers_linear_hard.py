@@ -73,7 +73,7 @@ def test_auto_says_what_it_chose():
     psi = demands(ZOO["grid"])
     assert electric_potential(ZOO["grid"], psi).method == "dense"
     expander = random_regular(3000)
-    assert electric_potential(expander, demands(expander)).method == "preconditioned (Jacobi)"
+    assert electric_potential(expander, demands(expander)).method == "preconditioned (Gauss-Seidel)"
 
 
 def test_auto_takes_approximate_cholesky_where_jacobi_is_slow():

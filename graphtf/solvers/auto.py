@@ -24,7 +24,7 @@ class AdaptiveSolver:
 
     Everything is computed in float64, whatever the dtype of the demands; residuals are those before the answer is
     rounded to that dtype. `"auto"` uses dense factors for graphs of at most 512 nodes; on a larger one it tries some
-    steps of Jacobi's preconditioner, and changes to approximate Cholesky where these would go on for too long.
+    steps behind Gauss-Seidel (or Jacobi), and changes to approximate Cholesky where these would go on for too long.
 
     Args:
         graph: plain operator, a batch or a single graph.
@@ -72,7 +72,8 @@ class AdaptiveSolver:
         """Solve for `[n, k]` centered float64 demands."""
         if self._parts is None:
             self._parts = self._split()
-        x, runs = torch.zeros_like(psi), []
+        runs: list[Run] = []
+        x = torch.zeros_like(psi) if len(self._parts) != 1 else psi
         for nodes, system in self._parts:
             answer, run = system.solve(psi if nodes is None else psi[nodes], self.tol, self.max_layers)
             x = answer if nodes is None else x.index_copy(0, nodes, answer)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from graphtf.incidence import Incidence
 from graphtf.solvers.compiled_cg import one_column, some_columns
+from graphtf.solvers.compiled_sweeps import GaussSeidel
 
 COMPILED_NODES = 2048  # from here on the compiled loops are worth their start
 BLOCK = 8  # right-hand sides that share a pass over the matrix: one cache line of float64
@@ -67,6 +68,7 @@ class CompiledLaplacian:
         weight = graph.weight.detach().double().contiguous().numpy()
         self.arrays = kernels_numba.compressed_rows(u, v, weight, graph.num_nodes)
         self._tensors: dict[torch.dtype, Tensor] = {}
+        self._sweeps: GaussSeidel | None = None
 
     @property
     def ends(self) -> float:
@@ -159,6 +161,14 @@ class CompiledLaplacian:
         parts = [torch.from_numpy(x).double() for x, _ in answers]
         potentials = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return potentials, most - 1, torch.from_numpy(np.concatenate(histories, 1))
+
+    def gauss_seidel(self, psi: Tensor, tol: float, max_layers: int, stop_at: int = 0) -> tuple[Tensor, int, Tensor]:
+        """Conjugate gradient behind sweeps of Gauss-Seidel, for one column or many; as above."""
+        if self._sweeps is None:
+            self._sweeps = GaussSeidel(self.arrays, torch.get_num_threads())
+        run = self._sweeps.solve_one if psi.shape[1] == 1 else self._sweeps.solve
+        x, history = run(psi.numpy(), tol, max_layers, stop_at)
+        return torch.from_numpy(x), len(history) - 1, torch.from_numpy(history)
 
     def _blocks(
         self, psi: Tensor, tol: float, max_layers: int, scale: Any, stop_at: int, dtype: torch.dtype
