@@ -11,15 +11,13 @@ from graphtf.testing import TOLERANCE, assert_permutation_equivariant, disjoint_
 
 ZOO = graph_zoo()
 zoo = pytest.mark.parametrize("name", ZOO)
-BASIS = [
-    {"start": start, "normalization": normalization}
-    for start in ("random-walk", "electric", "eigenvectors", "random")
-    for normalization in ("sym", "spectral")
-]
-SLOTS = [{"init": "slots", "start": s} for s in ("release", "eigenvectors", "electric", "random-walk", "random")]
+STARTS = ("random-walk", "electric", "resistive", "heat", "eigenvectors", "random")
+BASIS = [{"start": start, "normalization": name} for start in STARTS for name in ("sym", "spectral")]
+RANDOM = [{"init": "random", "start": start} for start in STARTS]
+SLOTS = [{"init": "slots", "start": start} for start in ("release", *STARTS)]
 basis = pytest.mark.parametrize("options", BASIS, ids=lambda o: "-".join(o.values()))
 slots = pytest.mark.parametrize("options", SLOTS, ids=lambda o: "-".join(o.values()))
-every = pytest.mark.parametrize("options", BASIS + SLOTS, ids=lambda o: "-".join(o.values()))
+every = pytest.mark.parametrize("options", BASIS + RANDOM + SLOTS, ids=lambda o: "-".join(o.values()))
 
 
 def data_of(graph):
@@ -44,9 +42,10 @@ def test_basis_is_what_the_transformer_computes_from_the_identity(name, options)
     graph = ZOO[name]
     normalized = graph.split_components().normalized(options["normalization"])
     start = torch.eye(graph.num_nodes, dtype=torch.float64)
-    if options["start"] == "electric":
+    if options["start"] in ("electric", "resistive"):
         start = normalized.center(start)
     transformer = encoder.transformer
+    columns = torch.eye(6, dtype=torch.float64)[1:] if encoder.memory is None else encoder.memory[0].detach()
     with torch.no_grad():
         node, edge = encoder(graph, return_edge=True)
         for layout in ("sparse", "padded"):
@@ -56,8 +55,9 @@ def test_basis_is_what_the_transformer_computes_from_the_identity(name, options)
                 states = transformer(whole, layout=layout, return_all=True, **{transformer.registers[0]: start})
             else:
                 states = transformer(normalized, layout=layout, return_all=True, **{transformer.registers[0]: start})
-            diagonal = states[1:].diagonal(dim1=1, dim2=2).t()
-            entries = states[1:, graph.index[0], graph.index[1]].t()
+            states = torch.einsum("lj,jab->lab", columns, states)
+            diagonal = states.diagonal(dim1=1, dim2=2).t()
+            entries = states[:, graph.index[0], graph.index[1]].t()
             torch.testing.assert_close(node, diagonal, atol=1e-10, rtol=1e-10)
             torch.testing.assert_close(edge, entries, atol=1e-10, rtol=1e-10)
 
@@ -116,7 +116,7 @@ def test_evaluation_is_deterministic_and_seeded(options):
     torch.manual_seed(123)
     torch.testing.assert_close(LinearTransformerPE(k=4, **options).eval()(graph), first, atol=0, rtol=0)
     other = LinearTransformerPE(k=4, seed=1, **options).eval()(graph)
-    seeded = options.get("init") == "slots" or options["start"] == "random"
+    seeded = options.get("init", "basis") != "basis" or options["start"] == "random"
     assert torch.equal(other, first) != seeded
 
 
@@ -207,7 +207,8 @@ def test_gradients_reach_weights_and_conductances(options):
 
 @slots
 def test_slots_have_no_dead_parameters(options):
-    encoder = random_weights(LinearTransformerPE(k=4, num_loops=2, **options)).double()
+    depth = {"num_layers": 2} if options["start"] in ("heat", "resistive") else {"num_loops": 2}
+    encoder = random_weights(LinearTransformerPE(k=4, **depth, **options)).double()
     out, edge = encoder(disjoint_union([ZOO["grid"], ZOO["skip-links"]]), return_edge=True)
     (out * torch.randn_like(out)).sum().add(edge.sum()).backward()
     for name, p in encoder.named_parameters():

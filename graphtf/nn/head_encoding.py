@@ -40,34 +40,64 @@ def encode_heads(
     Raises:
         ValueError: the operator is normalized, or features are missing.
     """
-    if graph.scale is not None:
-        raise ValueError("heads normalize every network by themselves; pass the operator without normalization")
     config, transformer = module.config, module.transformer
     parameter = transformer.stack[0].value.dtype
     with torch.autocast(graph.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(graph.dtype, parameter), torch.float32)
-        graph = graph if graph.dtype == dtype else graph.to(dtype)
-        weight = graph.weight.expand(config.heads, -1)
-        if module.conductances is not None:
-            place = _edge_of(graph, graph.index if listed is None else listed)
-            weight = weight * module.conductances(graph.index, place, x, edge_attr).to(dtype)
+        graph, weight = networks(module, graph, listed, x, edge_attr)
+        dtype = graph.dtype
         mix = torch.stack([module.coefficients(dtype, head) for head in range(config.heads)])  # [H, k, k + 1]
         node, edge = head_entries(graph, weight, config.k)
         node = torch.einsum("nhj,hlj->nhl", node, mix[..., 1:]) + mix[..., 0]
         edge = torch.einsum("mhj,hlj->mhl", edge, mix[..., 1:])
         root = None
-        if "psi" in transformer.registers:  # the start is I - v v^T, and T v = v
-            networks = [graph._replace(weight=w, components=graph.components()) for w in weight]
-            root = torch.stack([network.normalized("sym").null_vector() for network in networks], 1).unsqueeze(2)
+        if config.centered:  # the start is I - v v^T, and T v = v
+            root = null_vectors(graph, weight).unsqueeze(2)
             node = node - root.square() * mix.sum(2)
             edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
         columns = [_of_pairs(graph, weight, pairs, node, edge, mix, root)]
         if config.leverage:
-            at = _edge_of(graph, pairs)
-            found = head_leverages(graph, weight).index_select(0, at.clamp(min=0))
-            columns.append(torch.where((at >= 0).unsqueeze(1), found, 0.0))
+            columns.append(leverages_of(graph, weight, pairs))
     out = parameter if parameter in (torch.float16, torch.bfloat16) else dtype
     return node.flatten(1).to(out), torch.cat(columns, 1).to(out)
+
+
+def networks(
+    module: LinearTransformerPE,
+    graph: Incidence,
+    listed: Tensor | None = None,
+    x: Tensor | None = None,
+    edge_attr: Tensor | None = None,
+) -> tuple[Incidence, Tensor]:
+    """The operator in the dtype to compute in, and the conductances `[H, m]` of the heads; see :func:`encode_heads`.
+
+    Raises:
+        ValueError: the operator is normalized, or features are missing.
+    """
+    if graph.scale is not None:
+        raise ValueError("heads normalize every network by themselves; pass the operator without normalization")
+    parameter = module.transformer.stack[0].value.dtype
+    dtype = torch.promote_types(torch.promote_types(graph.dtype, parameter), torch.float32)
+    graph = graph if graph.dtype == dtype else graph.to(dtype)
+    weight = graph.weight.expand(module.config.heads, -1)
+    if module.conductances is not None:
+        place = _edge_of(graph, graph.index if listed is None else listed)
+        weight = weight * module.conductances(graph.index, place, x, edge_attr).to(dtype)
+    return graph, weight
+
+
+def null_vectors(graph: Incidence, weight: Tensor) -> Tensor:
+    """`[n, H]` unit null vectors of the normalized networks, on every component."""
+    labels = graph.components()
+    return torch.stack([graph._replace(weight=w, components=labels).normalized("sym").null_vector() for w in weight], 1)
+
+
+def leverages_of(graph: Incidence, weight: Tensor, pairs: Tensor) -> Tensor:
+    """`[P, H]` leverages of pairs of nodes in every network, zero where a pair is no edge."""
+    if graph.num_edges == 0:
+        return weight.new_zeros(pairs.shape[1], len(weight))
+    at = _edge_of(graph, pairs)
+    found = head_leverages(graph, weight).index_select(0, at.clamp(min=0))
+    return torch.where((at >= 0).unsqueeze(1), found, 0.0)
 
 
 def _of_pairs(

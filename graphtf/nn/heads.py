@@ -50,14 +50,19 @@ def head_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor,
     Source: Dwivedi et al., ICLR 2022 (return probabilities as encoding); the layers are those of
     :func:`graphtf.random_walk`.
     """
+    where = contiguous(graph)
+    if where is None:
+        return _plain_entries(graph, weight, degree)
+    return _Entries.apply(*walk_entries(graph, weight), *graph.index, *where, degree)
+
+
+def walk_entries(graph: Incidence, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`[H, m]` entries at the edges and `[H, n]` diagonals of the normalized `T_h`; see :func:`head_entries`."""
     u, v = graph.index
     d = weight.new_zeros(len(weight), graph.num_nodes).index_add(1, u, weight).index_add(1, v, weight)
     scale = torch.where(d > 0, torch.where(d > 0, d, 1.0).rsqrt(), 0.0)
     off = weight * scale.index_select(1, u) * scale.index_select(1, v)
-    where = _contiguous(graph)
-    if where is None:
-        return _plain_entries(graph, weight, degree)
-    return _Entries.apply(off, (d == 0).to(off), u, v, *where, degree)
+    return off, (d == 0).to(off)
 
 
 def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
@@ -80,7 +85,7 @@ def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
 
     Source: Spielman, Srivastava, "Graph sparsification by effective resistances", SIAM J. Comput. 40, 2011.
     """
-    where = _contiguous(graph)
+    where = contiguous(graph)
     if where is None:
         from graphtf.solvers import leverage_scores
 
@@ -93,8 +98,8 @@ def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
     return _Leverages.apply(weight, u, v, *where, first).t()
 
 
-def _contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
-    """`[G + 1]` starts of nodes and edges of every graph; `None` where the compiled loops do not apply."""
+def contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
+    """`[G + 1]` starts of nodes and of edges of the graphs of a batch; `None` where the compiled loops do not apply."""
     if graph.device.type != "cpu" or not _has_numba() or graph.num_nodes == 0:
         return None
     batch, of_edge = graph.batch, graph.batch[graph.index[0]]

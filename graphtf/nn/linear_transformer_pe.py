@@ -7,15 +7,17 @@ from typing import Any, Literal, cast, overload
 import torch
 from torch import Tensor, nn
 
-from graphtf.convert import from_data, from_edge_index
 from graphtf.incidence import Incidence
-from graphtf.layout import local_index
-from graphtf.nn.build import build_conductances, build_slots, build_transformer
+from graphtf.nn.build import build_conductances, build_memory, build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
 from graphtf.nn.head_encoding import encode_heads
+from graphtf.nn.inputs import graph_parts
+from graphtf.nn.pair_encoding import encode_all_pairs
+from graphtf.nn.random_encoding import encode_random
+from graphtf.nn.slots_encoding import encode_slots
 from graphtf.polynomial import polynomial_coefficients
 from graphtf.powers import power_entries
-from graphtf.transformer import LinearTransformer, make_layout
+from graphtf.transformer import LinearTransformer
 
 
 class LinearTransformerPE(nn.Module):
@@ -29,11 +31,19 @@ class LinearTransformerPE(nn.Module):
     so that a random walk stays on it. Memory grows with the square of the largest graph where gradients reach its
     edge weights, else linearly.
 
+    With `init="random"` the registers start at `num_probes` columns :math:`\Phi_0 \sim N(0, 1)`, from which the same
+    entries are estimated at a cost of O(m) a column. They are equivariant in distribution, and tend to those of
+    `"basis"` as :math:`1 / \sqrt{\mathrm{num\_probes}}`. Training draws the columns anew, with torch's global generator
+    as dropout does; evaluation draws them by the seed and the place of a node within its component.
+
     With `init="slots"` the registers start at a learned table indexed by a random slot for every node, as in the
     paper's release; :func:`graphtf.nn.pretrain_to_eigenvectors` is its pre-training. Training draws the slots anew,
-    with torch's global generator as dropout does; evaluation uses a fixed seeded order of them within each component,
-    so that it is deterministic and does not depend on the batch (but does on the order of the nodes). There the edge
-    encoding is :math:`\Phi[u] \odot \Phi[v]`.
+    evaluation uses a fixed seeded order of them within each component. There the edge encoding is
+    :math:`\Phi[u] \odot \Phi[v]`. In both cases evaluation is deterministic and does not depend on the batch (but does
+    on the order of the nodes).
+
+    `shared=True` applies one layer in a loop. With `memory=True` column `l` is :math:`\sum_j \Gamma_{lj} \Phi_j` with
+    learned :math:`\Gamma`, a memory of the states after all layers. :meth:`all_pairs` encodes all pairs of nodes.
 
     With `heads` the layers run on several networks on the same edges. `node_types`, `edge_types`, `node_dim` or
     `edge_dim` let features of the edges and their ends decide how well they conduct in each; `leverage=True` adds
@@ -49,7 +59,7 @@ class LinearTransformerPE(nn.Module):
     Attributes:
         config: the configuration.
         transformer: the :class:`graphtf.LinearTransformer`; its parameters are the weights.
-        node_channels, edge_channels: width `k` of the encodings.
+        node_channels, edge_channels: widths of the encodings, `k` columns a head, and for edges the leverages.
 
     Raises:
         TypeError, ValueError: the configuration is not valid.
@@ -78,6 +88,7 @@ class LinearTransformerPE(nn.Module):
         self.edge_channels = self.node_channels + self.config.heads * self.config.leverage
         self.transformers = nn.ModuleList(build_transformer(self.config, head) for head in range(self.config.heads))
         self.conductances = build_conductances(self.config)
+        self.memory = build_memory(self.config)
         self.table, self.readout, order = build_slots(self.config)
         self.register_buffer("slot_order", order)
         self.slot_order: Tensor | None
@@ -128,26 +139,59 @@ class LinearTransformerPE(nn.Module):
             ValueError: the graph is not an undirected one with positive weights, or its parts are given twice; with
                 slots, it has too many nodes.
         """
-        if not isinstance(data, Tensor) and any(x is not None for x in (edge_weight, batch, num_nodes)):
-            raise ValueError(
-                f"edge_weight, batch and num_nodes go with an edge_index, but the graph is a {type(data).__name__}, "
-                "which holds its own; leave them out"
-            )
-        if isinstance(data, Incidence):
-            graph, edge_index = data, data.index
-        elif isinstance(data, Tensor):
-            graph, edge_index = from_edge_index(data, edge_weight, num_nodes, batch), data.to(torch.int64)
-        else:
-            graph = from_data(data)
-            edge_index = data.edge_index.to(torch.int64) if data.edge_index is not None else graph.index
-            x = data.get("x") if x is None else x
-            edge_attr = data.get("edge_attr") if edge_attr is None else edge_attr
+        graph, edge_index, x, edge_attr = graph_parts(data, edge_weight, batch, num_nodes, x, edge_attr)
         pairs = edge_index if return_edge else edge_index[:, :0]
         node, edge = self.encode(graph, pairs, listed=edge_index, x=x, edge_attr=edge_attr)
         return (node, edge) if return_edge else node
 
+    def all_pairs(
+        self,
+        data: Any,
+        edge_weight: Tensor | None = None,
+        batch: Tensor | None = None,
+        num_nodes: int | None = None,
+        *,
+        x: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        project: Tensor | None = None,
+    ) -> Tensor:
+        """Encode all pairs of nodes of every graph, for attention over all pairs.
+
+        What :meth:`encode` gives for single pairs, without leverages: on the diagonal (for `init="basis"`, `"random"`)
+        the encoding of the nodes. In memory the channels come first, so that `.permute(0, 3, 1, 2)`, the bias of
+        attention with a channel a head, has contiguous matrices.
+
+        Args:
+            data: the graphs; this and the next five as in :meth:`forward`.
+            edge_weight: with an `edge_index`: `[E]` conductances.
+            batch: with an `edge_index`: `[n]` graph of every node.
+            num_nodes: with an `edge_index`: number of nodes.
+            x: features of the nodes, for learned conductances.
+            edge_attr: the same of the columns of `edge_index`.
+            project: `[C, node_channels]` weights of a linear map of the encoding, which costs less here than after,
+                since the polynomials are projected and not the pairs. Gradients reach it.
+
+        Returns:
+            `[num_graphs, N, N, node_channels]`, or `C` channels, with `N` nodes in the largest graph; zero in the
+            padding and between components. Node `i` of a graph is its `i`-th in the batch.
+
+        Raises:
+            TypeError, ValueError: as in :meth:`forward`, or `project` has another shape.
+
+        Example:
+            >>> import torch
+            >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+            >>> LinearTransformerPE(k=2).all_pairs(path)[0, :, :, 1]  # two steps of the walk
+            tensor([[0.5000, 0.0000, 0.5000],
+                    [0.0000, 1.0000, 0.0000],
+                    [0.5000, 0.0000, 0.5000]], grad_fn=<SelectBackward0>)
+        """
+        graph, edge_index, x, edge_attr = graph_parts(data, edge_weight, batch, num_nodes, x, edge_attr)
+        return encode_all_pairs(self, graph, edge_index, x, edge_attr, project)
+
     @property
-    def _many_heads(self) -> bool:
+    def many_heads(self) -> bool:
+        """Whether the networks are several, or other than the given one."""
         return self.config.heads > 1 or self.config.leverage or self.conductances is not None
 
     def encode(
@@ -165,7 +209,7 @@ class LinearTransformerPE(nn.Module):
         Args:
             graph: incidence operator of a graph or a batch; one that is normalized already is taken as it is.
             pairs: `[2, P]` pairs of nodes; of different components they get zeros.
-            mix: what :meth:`coefficients` gives, if it is at hand, with `init="basis"` and one network.
+            mix: what :meth:`coefficients` gives, if it is at hand, for a single network.
             listed: `[2, E]` edges that `edge_attr` belongs to; `None`: those of `graph.index`.
             x: node features, for learned conductances.
             edge_attr: edge features, for learned conductances.
@@ -173,7 +217,9 @@ class LinearTransformerPE(nn.Module):
         Returns:
             `[n, node_channels]` and `[P, edge_channels]`.
         """
-        if self._many_heads:
+        if self.config.init == "random":
+            return encode_random(self, graph, pairs, mix, listed, x, edge_attr)
+        if self.many_heads:
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
         parameter = self.transformer.stack[0].value.dtype
         dtype = torch.promote_types(graph.dtype, parameter)
@@ -183,12 +229,14 @@ class LinearTransformerPE(nn.Module):
                 graph = graph.split_components()  # no component may change the encoding of another
             if graph.scale is None:
                 graph = graph.normalized(self.config.normalization)  # type: ignore[arg-type]
-            node, edge = self._basis(graph, pairs, mix) if self.config.init == "basis" else self._slots(graph, pairs)
+            node, edge = (
+                self._basis(graph, pairs, mix) if self.config.init == "basis" else encode_slots(self, graph, pairs)
+            )
         half = parameter in (torch.float16, torch.bfloat16)
         return (node.to(parameter), edge.to(parameter)) if half else (node, edge)
 
     def coefficients(self, dtype: torch.dtype = torch.float64, head: int = 0) -> Tensor:
-        r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that the layers compute.
+        r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that are the columns of the encoding.
 
         Args:
             dtype: floating type.
@@ -204,53 +252,19 @@ class LinearTransformerPE(nn.Module):
         transformer = cast(LinearTransformer, self.transformers[head])
         identity = torch.zeros(len(transformer.registers), dtype=dtype, device=transformer.stack[0].value.device)
         identity[0] = 1.0
-        return polynomial_coefficients(transformer, identity)[1:]
+        states = polynomial_coefficients(transformer, identity)
+        return states[1:] if self.memory is None else self.memory[head].to(dtype) @ states
 
     def _basis(self, graph: Incidence, pairs: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
         mix = self.coefficients(graph.dtype) if mix is None else mix.to(graph.dtype)
         node, edge = power_entries(graph, self.transformer.num_layers, pairs, mix)
         # Demands sum to zero on every component: the start is I - v v^T, and T v = v.
-        if "psi" in self.transformer.registers:
+        if self.config.centered:
             v, labels = graph.null_vector(), graph.components()
             same = labels[pairs[0]] == labels[pairs[1]]
             node = node - v.square().unsqueeze(1) * mix.sum(1)
             edge = edge - (v[pairs[0]] * v[pairs[1]] * same).unsqueeze(1) * mix.sum(1)
         return node, edge
-
-    def _slots(self, graph: Incidence, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        table, transformer = self.table, self.transformer
-        assert table is not None  # made with init="slots"
-        phi = table.to(graph.dtype)[self._slot_of_node(graph)]
-        if self.config.start == "eigenvectors":
-            phi = torch.cat([graph.null_vector().unsqueeze(1), phi], dim=1)
-        elif self.config.start == "electric":
-            phi = graph.center(phi)
-        state = phi.new_zeros(graph.num_nodes, len(transformer.registers), phi.shape[1])
-        state[:, 0] = phi
-        name = transformer.choose_layout(graph, "auto", phi.shape[1])
-        layout = make_layout(graph, name)
-        final = layout.unpack(transformer.run(layout, layout.pack(state))[-1])
-        phi = final[:, transformer.registers.index(transformer.readout)]
-        if self.config.start == "eigenvectors":
-            phi = phi[:, 1:]
-        if self.readout is not None:
-            phi = phi @ self.readout.weight.to(phi.dtype).t()
-        same = (graph.batch[pairs[0]] == graph.batch[pairs[1]]).unsqueeze(1)
-        return phi, torch.where(same, phi[pairs[0]] * phi[pairs[1]], 0.0)
-
-    def _slot_of_node(self, graph: Incidence) -> Tensor:
-        """`[n]` a slot for every node, different ones within a component: drawn in training, fixed at evaluation."""
-        assert self.slot_order is not None
-        local, largest = local_index(graph)
-        if largest > self.config.num_slots:
-            raise ValueError(
-                f"a graph has a component of {largest} nodes, but the table has num_slots={self.config.num_slots}; use "
-                "a larger one"
-            )
-        if not self.training:
-            return self.slot_order[local]
-        order = torch.rand(graph.num_graphs, self.config.num_slots, device=graph.device).argsort(dim=1)
-        return order[graph.batch, local]
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.config.to_dict().items())
