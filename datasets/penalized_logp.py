@@ -1,4 +1,4 @@
-"""The regression target of ZINC: normalised penalised logP."""
+"""The regression target of ZINC, normalised penalised logP, and its two main terms."""
 
 from __future__ import annotations
 
@@ -47,20 +47,58 @@ def penalized_logp(smiles_or_mol: str | Mol) -> float:
     Variational Autoencoder", ICML 2017, for the constants; Ertl and Schuffenhauer, J. Cheminformatics 1:8, 2009, for
     the score, computed by RDKit's contributed `SA_Score`.
     """
-    Chem = optional_import("rdkit.Chem", "data")
-    crippen = optional_import("rdkit.Chem.Crippen", "data")
-    if isinstance(smiles_or_mol, Chem.Mol):
-        mol = smiles_or_mol
-        if mol.GetNumAtoms() == 0:
-            raise ValueError("the molecule holds no atom, so it has no penalised logP")
-    else:
-        mol = parse_smiles(smiles_or_mol)
+    mol = _molecule(smiles_or_mol, "penalised logP")
     terms = (
-        (crippen.MolLogP(mol), *LOGP),
-        (-_scorer().calculateScore(mol), *SCORE),
+        (logp(mol), *LOGP),
+        (-synthetic_accessibility(mol), *SCORE),
         (-max(longest_ring(mol) - 6, 0), *RING),
     )
     return float(sum((value - mean) / std for value, mean, std in terms))
+
+
+def logp(smiles_or_mol: str | Mol) -> float:
+    """Estimate the logarithm of the octanol-water partition coefficient of a molecule.
+
+    Args:
+        smiles_or_mol: one molecule, as SMILES or as a sanitised RDKit molecule.
+
+    Raises:
+        TypeError, ValueError, ImportError: see :func:`penalized_logp`.
+
+    Example:
+        >>> round(logp("CCO"), 4)
+        -0.0014
+
+    Source: Wildman and Crippen, J. Chem. Inf. Comput. Sci. 39:868, 1999, computed by RDKit.
+    """
+    mol = _molecule(smiles_or_mol, "logP")
+    return float(optional_import("rdkit.Chem.Crippen", "data").MolLogP(mol))
+
+
+def synthetic_accessibility(smiles_or_mol: str | Mol) -> float:
+    """Score how hard a molecule is to make, from 1 (easy) to 10 (hard).
+
+    Args:
+        smiles_or_mol: one molecule, as SMILES or as a sanitised RDKit molecule.
+
+    Raises:
+        TypeError, ValueError, ImportError: see :func:`penalized_logp`.
+
+    Example:
+        >>> round(synthetic_accessibility("CC(=O)Oc1ccccc1C(=O)O"), 2)
+        1.58
+
+    Source: Ertl and Schuffenhauer, J. Cheminformatics 1:8, 2009, computed by RDKit's contributed `SA_Score`.
+    """
+    return float(_scorer().calculateScore(_molecule(smiles_or_mol, "synthetic accessibility")))
+
+
+def _molecule(smiles_or_mol: str | Mol, what: str) -> Mol:
+    Chem = optional_import("rdkit.Chem", "data")
+    mol = smiles_or_mol if isinstance(smiles_or_mol, Chem.Mol) else parse_smiles(smiles_or_mol)
+    if mol.GetNumAtoms() == 0:
+        raise ValueError(f"the molecule holds no atom, so it has no {what}")
+    return mol
 
 
 def longest_ring(mol: Mol) -> int:

@@ -1,4 +1,4 @@
-"""The command line: `graphtf train`, `compare`, `evaluate`, `predict`, `learn`."""
+"""The command line: `graphtf train`, `compare`, `evaluate`, `predict`, `export`, `learn`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import csv
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-PES = ("none", "laplacian", "random-walk", "linear-transformer", "conductances")
-DATA_HELP = "embedded, zinc, or a directory with train/val[/test].csv[.gz] (columns smiles,y)"
+from graphtf.cli_parser import build_parser
+from graphtf.configs import load_recipe, recipe_names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,13 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for wrong input, 130 after an interruption.
     """
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_args(argv)
-    if arguments.run is None:
+    if arguments.verb is None:
         parser.print_help()
         return 2
     try:
-        arguments.run(arguments)
+        VERBS[arguments.verb](arguments)
     except KeyboardInterrupt:
         print(f"graphtf: interrupted{arguments.again}", file=sys.stderr)
         return 130
@@ -41,135 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    from graphtf import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="graphtf", description="Linear transformers as positional encodings: train and use molecular models."
-    )
-    parser.add_argument("--version", action="version", version=f"graphtf {__version__}")
-    parser.set_defaults(run=None)
-    verbs = parser.add_subparsers(metavar="train|compare|evaluate|predict|learn")
-
-    train = verbs.add_parser("train", help="train one model", description="Train one model; writes a run folder.")
-    train.add_argument("--config", metavar="FILE", help="config.yaml of a run; other options override it")
-    train.add_argument("--pe", choices=PES, help="positional encoding (linear-transformer)")
-    train.add_argument("--pe-dim", type=int, metavar="K", help="its columns (8 eigenvectors, 16 steps, 16 layers)")
-    train.add_argument("--seed", type=int, metavar="N", help="seed (0)")
-    train.add_argument("--out", metavar="DIR", help="run folder (runs/PE-seedSEED)")
-    train.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from last.ckpt of the run folder, with the options that stand there",
-    )
-    _add_budget(train)
-    train.add_argument("--progress", choices=("auto", "bar", "lines", "none"), help="how to show progress (auto)")
-    train.set_defaults(run=_train, again="; the same command with --resume goes on")
-
-    compare = verbs.add_parser(
-        "compare",
-        help="train with several encodings at equal budget",
-        description="Train the same model with several encodings and tabulate those of this call. The same call again "
-        "goes on where it was stopped.",
-    )
-    compare.add_argument("--pe", choices=PES, nargs="+", default=list(PES), help="encodings (all)")
-    compare.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="seeds (0)")
-    compare.add_argument("--out", metavar="DIR", default="runs/compare", help="folder of the runs (runs/compare)")
-    compare.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
-    _add_budget(compare)
-    compare.set_defaults(run=_compare, again="; the same command goes on")
-
-    evaluate = verbs.add_parser(
-        "evaluate",
-        help="mean absolute error of a checkpoint",
-        description="Mean absolute error of a checkpoint on one split; the same number every time.",
-    )
-    evaluate.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
-    evaluate.add_argument("--data", metavar="DATA", help=f"{DATA_HELP} (what it was trained on)")
-    evaluate.add_argument("--split", choices=("train", "val", "test"), default="val", help="split (val)")
-    evaluate.add_argument("--subset", type=int, metavar="N", help="only the first N molecules")
-    evaluate.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
-    evaluate.add_argument("--json", action="store_true", help="print JSON")
-    evaluate.set_defaults(run=_evaluate, again="")
-
-    predict = verbs.add_parser(
-        "predict",
-        help="predict for SMILES, as CSV",
-        description="Predict the target of molecules: echo CCO | graphtf predict --checkpoint runs/x/best.ckpt",
-    )
-    predict.add_argument("--checkpoint", required=True, metavar="FILE", help="best.ckpt of a run folder")
-    predict.add_argument("--input", default="-", metavar="FILE", help=".csv[.gz], or one SMILES a line; - is stdin (-)")
-    predict.add_argument("--smiles-column", metavar="NAME", help="the input is a CSV with this column (smiles)")
-    predict.add_argument("--output", default="-", metavar="FILE", help="CSV to write; - is stdout (-)")
-    predict.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="unreadable molecules (raise)")
-    predict.set_defaults(run=_predict, again="")
-
-    learn = verbs.add_parser(
-        "learn",
-        help="train transformers from random weights on a graph algorithm",
-        description="Train the literal and the structured transformer from random weights on random graphs, and "
-        "compare their losses with the constructed weights and the published values. The same call again goes on where "
-        "it was stopped.",
-    )
-    learn.add_argument(
-        "--task", required=True, choices=("electric", "resistive", "heat", "eigenvectors"), help="what is learned"
-    )
-    learn.add_argument(
-        "--layers", type=_integers, default=(1, 3, 5, 7, 9), metavar="N,N,...", help="depths (1,3,5,7,9)"
-    )
-    learn.add_argument(
-        "--preset", choices=("quick", "full"), default="quick", help="minutes, or the documented numbers (quick)"
-    )
-    learn.add_argument("--models", nargs="+", choices=("structured", "literal"), help="which transformers (both)")
-    learn.add_argument("--seeds", type=_integers, default=(0, 1, 2), metavar="N,N,...", help="seeds (0,1,2)")
-    learn.add_argument("--steps", type=int, metavar="N", help="training steps of either model (as in the preset)")
-    learn.add_argument("--graphs", type=int, metavar="N", help="graphs a step and seed (as in the preset)")
-    learn.add_argument("--out", metavar="DIR", help="folder (runs/learn-TASK-PRESET)")
-    learn.add_argument(
-        "--progress", choices=("auto", "bar", "none"), default="auto", help="how to show progress (auto)"
-    )
-    learn.set_defaults(run=_learn, again="; the same command goes on")
-    return parser
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected integers with commas between, such as 1,3,5, but got {text!r}"
-        ) from None
-
-
-def _add_budget(parser: argparse.ArgumentParser) -> None:
-    """Options that `train` and `compare` share; unset ones are left to :class:`graphtf.train.TrainConfig`."""
-    parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP} (embedded)")
-    numbers: list[tuple[str, type, str]] = [
-        ("epochs", int, "epochs (30)"),
-        ("batch-size", int, "molecules a batch (128)"),
-        ("layers", int, "layers (4)"),
-        ("channels", int, "width (64)"),
-        ("heads", int, "attention heads (8); gine has none"),
-        ("dropout", float, "dropout (0)"),
-        ("lr", float, "peak learning rate (0.002)"),
-        ("weight-decay", float, "weight decay (1e-5)"),
-        ("clip", float, "largest norm of the gradient (1)"),
-        ("patience", int, "stop after so many epochs without improvement; 0 never (0)"),
-        ("subset", int, "first N training molecules, N // 10 of the other splits (all)"),
-        ("devices", int, "devices, or CPU processes (1)"),
-        ("threads", int, "CPU threads of a run (1)"),
-        ("workers", int, "processes that collate batches (0)"),
-    ]
-    for name, kind, text in numbers:
-        parser.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
-    parser.add_argument("--model", choices=("transformer", "gine", "gps"), help="backbone (transformer)")
-    parser.add_argument("--norm", choices=("batch", "layer"), help="normalisation (batch)")
-    parser.add_argument("--readout", choices=("sum", "mean"), help="pooling of the nodes (sum)")
-    parser.add_argument("--accelerator", metavar="NAME", help="Lightning accelerator: auto, cpu, gpu ... (auto)")
-    parser.add_argument("--strategy", metavar="NAME", help="Lightning strategy: auto, ddp ... (auto)")
-    parser.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
-
-
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     from graphtf.train.config import TrainConfig
 
@@ -177,31 +48,62 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _config(base: dict[str, Any], given: dict[str, Any], pe_options: str | None = None) -> Any:
+    """A configuration from the options of a recipe or a file, and those of the command line, which override them."""
+    from graphtf.train.config import TrainConfig
+    from graphtf.train.encoding_options import format_encoding, has_layers, parse_encoding, parse_options
+
+    options = base | given
+    before = TrainConfig(**base).pe
+    name, own = parse_encoding(options.get("pe", before))
+    if pe_options is not None:
+        own |= parse_options(name, pe_options)
+    options["pe"] = format_encoding(name, own)
+    if name != parse_encoding(before)[0]:
+        options["pe_dim"] = given.get("pe_dim")
+        if not has_layers(name):
+            options["pe_lr_scale"] = given.get("pe_lr_scale", 1.0)
+    return TrainConfig(**options)
+
+
+def _recipe(name: str | None) -> dict[str, Any]:
+    return {} if name is None else load_recipe(name).options
+
+
+def _list_recipes() -> None:
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        options = ", ".join(f"{key}={value}" for key, value in recipe.options.items())
+        print(f"{name}: {recipe.description}\n    {options}")
+
+
 def _train(arguments: argparse.Namespace) -> None:
+    if arguments.recipe == "list":
+        return _list_recipes()
     from graphtf.train import TrainConfig, train
 
     given = _given(arguments)
-    path = arguments.config
-    if path is None and arguments.resume and "out" in given and (Path(given["out"]) / "config.yaml").is_file():
+    path, recipe = arguments.config, arguments.recipe
+    if path is not None and recipe is not None:
+        raise ValueError(f"give either --config or --recipe, but got {path} and {recipe}")
+    own = arguments.resume and "out" in given and (Path(given["out"]) / "config.yaml").is_file()
+    if path is None and recipe is None and own:
         path = str(Path(given["out"]) / "config.yaml")
-    if path is None:
-        config = TrainConfig(**given)
-    else:
-        config = TrainConfig.load(path)
-        if given.get("pe", config.pe) != config.pe:
-            given.setdefault("pe_dim", None)
-            config = replace(config, pe_dim=None)
-        config = replace(config, **given)
+    base = _recipe(recipe) if path is None else TrainConfig.load(path).to_dict()
+    config = _config(base, given, arguments.pe_options)
     if "out" not in given:
-        own = arguments.resume and path is not None
-        config = replace(config, out=str(Path(path).parent) if own else f"runs/{config.pe}-seed{config.seed}")
+        start = "" if recipe is None else f"{recipe}-"
+        out = f"runs/{start}{config.pe.replace(':', '-')}-seed{config.seed}"
+        config = replace(config, out=str(Path(path).parent) if arguments.resume and path is not None else out)
     metrics = train(config, arguments.resume)
     if metrics:
         print(json.dumps(metrics, indent=2))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from graphtf.train import TrainConfig, compare
+    if arguments.recipe == "list":
+        return _list_recipes()
+    from graphtf.train import compare
     from graphtf.train.compare import table
 
     def stop(number: int, frame: object) -> None:
@@ -210,7 +112,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, stop)  # so that the runs, which are processes of their own, end with this one
     encodings, seeds = arguments.pe, arguments.seeds
     arguments.pe = None
-    config = TrainConfig(**_given(arguments))
+    base = {name: value for name, value in _recipe(arguments.recipe).items() if name not in ("pe", "pe_dim")}
+    config = _config(base, _given(arguments))
     print(
         f"graphtf: training with {', '.join(encodings)} for {config.epochs} epochs each, seeds "
         f"{', '.join(map(str, seeds))}, {arguments.jobs} at a time, on {config.data} data; runs in {config.out}",
@@ -242,16 +145,32 @@ def _learn(arguments: argparse.Namespace) -> None:
     print(f"{table(metrics)}\n\ncheckpoints, metrics.json, table.md and learn.png: {out}")
 
 
+def _model(arguments: argparse.Namespace) -> str | Path:
+    """The file with the trained model."""
+    from graphtf.weights import path
+
+    return str(arguments.checkpoint) if arguments.weights is None else path(arguments.weights)
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
     from graphtf.train import evaluate
+    from graphtf.train.task import METRICS, metric_label
 
-    result = evaluate(arguments.checkpoint, arguments.data, arguments.split, arguments.root, arguments.subset)
+    result = evaluate(_model(arguments), arguments.data, arguments.split, arguments.root, arguments.subset)
     if arguments.json:
         print(json.dumps(result))
     else:
+        metric = next(name for name in METRICS if name in result)
         print(
-            f"MAE {result['mae']!r} over {result['num_graphs']} molecules, {result['split']} split of {result['data']}"
+            f"{metric_label(metric)} {result[metric]!r} over {result['num_graphs']} molecules, {result['split']} split "
+            f"of {result['data']}"
         )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from graphtf.train.export import export_weights
+
+    print(export_weights(arguments.run, arguments.name, arguments.out))
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -262,7 +181,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     if output != "-" and (Path(output).is_dir() or not Path(output).parent.is_dir()):
         raise ValueError(f"the output must be a file in an existing folder, but got {output}")
     molecules = read_molecules(arguments.input, arguments.smiles_column)
-    rows = predict(arguments.checkpoint, molecules, arguments.on_error, progress=sys.stderr.isatty())
+    rows = predict(_model(arguments), molecules, arguments.on_error, progress=sys.stderr.isatty())
 
     def write(file: Any) -> None:
         writer = csv.writer(file, lineterminator="\n")
@@ -280,3 +199,13 @@ def _predict(arguments: argparse.Namespace) -> None:
     for molecule, row in zip(molecules, rows, strict=True):
         if row.reason:
             print(f"graphtf: {molecule.place} skipped: {row.reason}", file=sys.stderr)
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "compare": _compare,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "export": _export,
+    "learn": _learn,
+}

@@ -12,15 +12,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "graphtf"
 
 # Everything that is not one of these belongs to the core. A part may import itself, the core and what it names here.
 PARTS = {
-    "nn": {"solvers"},
+    "nn": {"solvers", "weights"},
     "solvers": set(),
     "networkx_backend": {"solvers"},
     "learn": {"solvers"},
     "transforms": {"nn", "solvers"},
     "datasets": {"nn", "transforms"},
     "models": {"nn"},
-    "train": {"nn", "transforms", "datasets", "models"},
-    "cli": {"nn", "transforms", "datasets", "models", "train", "learn"},
+    "configs": set(),
+    "weights": set(),
+    "train": {"nn", "transforms", "datasets", "models", "weights"},
+    "cli_parser": {"configs"},
+    "cli": {"cli_parser", "configs", "nn", "transforms", "datasets", "models", "train", "learn", "weights"},
     "__main__": {"cli"},
     "testing": set(),
 }

@@ -89,7 +89,7 @@ def test_a_last_batch_of_one_atom(small, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [
-        (ValueError, "pe must be one of", {"pe": "signnet"}),
+        (ValueError, "pe must be one of", {"pe": "shortest-path"}),
         (ValueError, "epochs must be at least 1", {"epochs": 0}),
         (TypeError, "epochs must be an int", {"epochs": 1.5}),
         (ValueError, "lr must be positive", {"lr": 0.0}),

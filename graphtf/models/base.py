@@ -78,8 +78,11 @@ class GraphModel(nn.Module):
             if check_positive_int("edge_channels of the encoding", sizes[1], minimum=0):
                 self.edge_projection = _projection(int(sizes[1]), channels)
 
-    def propagate(self, h: Tensor, e: Tensor, data: Any) -> Tensor:
-        """Node states `[n, channels]` after all layers, from embedded nodes and edges `[E, channels]`."""
+    def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
+        """Node states `[n, channels]` after all layers, from embedded nodes and edges `[E, channels]`.
+
+        `batch` `[n]` is the graph of every node, of `num_graphs`.
+        """
         raise NotImplementedError
 
     def forward(self, data: Any) -> Tensor:
@@ -97,12 +100,12 @@ class GraphModel(nn.Module):
             h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
             if self.edge_projection is not None:
                 e = e + self.edge_projection(_rows(edge, num_edges, "the encoding", "edges").to(e.dtype))
-        h = self.propagate(h, e, data)
         batch = data.get("batch")
         if batch is None:
             graphs, batch = 1, data.edge_index.new_zeros(len(h))
         else:
             graphs = data.num_graphs if isinstance(data, Batch) else int(batch.max()) + 1
+        h = self.propagate(h, e, data, batch, graphs)
         pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
         if self.readout == "mean":
             pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)

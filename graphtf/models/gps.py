@@ -1,26 +1,29 @@
-"""The GPS model of PyG's layers: message passing beside global attention, with a positional encoding plugged in."""
+"""The GPS model: message passing beside attention over all pairs, with a positional encoding plugged in."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GPSConv
+from torch.nn.functional import linear
 
 from graphtf.models.base import GraphModel
-from graphtf.models.gine import gine_layer
-from graphtf.models.norms import NORMS
-from graphtf.validate import check_choice, check_positive_int
-
-PYG_NORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "batch": ("batch_norm", {"allow_single_element": True}),
-    "layer": ("layer_norm", {"mode": "node"}),
-}
+from graphtf.models.dense_layout import DenseLayout
+from graphtf.models.edge_loops import EdgeLoops
+from graphtf.models.gps_layer import GPSLayer
 
 
 class GPS(GraphModel):
-    """General, powerful, scalable graph transformer: `GPSConv` with `GINEConv`.
+    r"""General, powerful, scalable graph transformer: layers of PyG's `GPSConv` with `GINEConv`, see :class:`GPSLayer`.
+
+    With `attention_bias` an encoding that knows all pairs of nodes speaks to the attention of all layers:
+
+    .. math:: b_{hij} = \sum_c W_{hc}\, \mathrm{pair}_{ijc}, \qquad W = 0 \text{ at first}
+
+    is added to the logits of head `h`.
 
     Args:
         channels: width.
@@ -30,12 +33,15 @@ class GPS(GraphModel):
         dropout: dropout probability of states, in [0, 1).
         attention_dropout: the same of attention weights.
         norm: `"batch"` or `"layer"`.
+        attention_bias: use `all_pairs(data) -> [G, N, N, node_channels]` of the encoding, where node `i` of a graph is
+            its `i`-th in the batch and the padding is ignored; see :meth:`graphtf.nn.LinearTransformerPE.all_pairs`. If
+            it takes an argument `project`, it gets `W` there and gives `[G, N, N, heads]`.
 
     Shapes:
         a `Data` or `Batch` of `G` graphs -> `[G, out_channels]`.
 
     Raises:
-        TypeError, ValueError: an option is not as described.
+        TypeError, ValueError: an option is not as described, or the encoding does not know all pairs.
 
     Example:
         >>> import torch
@@ -62,29 +68,46 @@ class GPS(GraphModel):
         attention_dropout: float = 0.0,
         norm: str = "batch",
         readout: str = "sum",
+        attention_bias: bool = False,
     ) -> None:
-        super().__init__(channels, num_layers, node_types, edge_types, out_channels, readout)
-        check_positive_int("heads", heads)
-        if channels % heads:
-            raise ValueError(f"heads must divide channels, but got channels={channels} and heads={heads}")
-        name, options = PYG_NORMS[check_choice("norm", norm, tuple(NORMS))]
-        self.layers = nn.ModuleList(
-            GPSConv(
-                channels,
-                gine_layer(channels),
-                heads,
-                dropout,
-                norm=name,
-                norm_kwargs=options,
-                attn_kwargs={"dropout": attention_dropout},
+        if attention_bias and not callable(getattr(encoding, "all_pairs", None)):
+            raise TypeError(
+                "attention_bias=True needs an encoding with all_pairs(data) -> [G, N, N, node_channels], such as "
+                f"LinearTransformerPE, but got {'none' if encoding is None else type(encoding).__name__}"
             )
-            for _ in range(num_layers)
+        super().__init__(channels, num_layers, node_types, edge_types, out_channels, readout)
+        self.layers = nn.ModuleList(
+            GPSLayer(channels, heads, dropout, attention_dropout, norm) for _ in range(num_layers)
         )
+        self.heads = heads
         self.add_head(out_channels, encoding)
+        # Nothing is drawn for it: with and without a bias, all other weights start the same.
+        width: Any = getattr(encoding, "node_channels", 0)
+        self.pair_weight = nn.Parameter(torch.zeros(heads, width)) if attention_bias else None
 
-    def propagate(self, h: Tensor, e: Tensor, data: Any) -> Tensor:
+    def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
         """Apply the layers."""
-        batch = data.get("batch")
+        layout = DenseLayout.from_batch(batch, len(h), num_graphs, self.heads)
+        loops = EdgeLoops.find(data.edge_index, len(h), batch)
+        bias = layout.logits_mask(h.dtype)
+        if self.pair_weight is not None:
+            real = layout.mask[:, None, :, None] & layout.mask[:, None, None, :]
+            bias = torch.where(real, self._pair_bias(data, layout, self.pair_weight).to(h.dtype), bias.min())
         for layer in self.layers:
-            h = layer(h, data.edge_index, batch, edge_attr=e)
+            h = layer(h, data.edge_index, edge_attr=e, layout=layout, loops=loops, bias=bias)
         return h
+
+    def _pair_bias(self, data: Any, layout: DenseLayout, weight: Tensor) -> Tensor:
+        """`[G, heads, N, N]`."""
+        encoding: Any = self.encoding
+        encode = encoding.all_pairs
+        projects = "project" in inspect.signature(encode).parameters
+        pairs = encode(data, project=weight) if projects else encode(data)
+        graphs, size = layout.mask.shape
+        expected = [graphs, size, size, weight.shape[0] if projects else weight.shape[1]]
+        if list(pairs.shape) != expected:
+            raise ValueError(
+                f"all_pairs of the encoding must give {expected}, a number for every channel and pair of nodes, but "
+                f"gives {list(pairs.shape)}"
+            )
+        return (pairs if projects else linear(pairs, weight.to(pairs.dtype))).permute(0, 3, 1, 2)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import softmax
+from torch.nn.functional import linear
 
 from graphtf.models.base import GraphModel
+from graphtf.models.edge_loops import EdgeLoops, attend_along_edges
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
 
@@ -69,16 +70,16 @@ class GraphTransformerLayer(nn.Module):
         self.node_block = _ResidualBlock(channels, dropout, norm)
         self.edge_block = _ResidualBlock(channels, dropout, norm) if update_edges else None
 
-    def forward(self, h: Tensor, e: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the layer; `edge_index[0]` are the senders `j`, `edge_index[1]` the receivers `i`."""
-        n, width = h.shape
-        source, target = edge_index
-        q, k, v = self.query(h), self.key(h), self.value(h)
-        w = q.index_select(0, target) * k.index_select(0, source) * self.edge(e)  # [E, C]
-        w = w * (width // self.heads) ** -0.5
-        alpha = softmax(w.view(-1, self.heads, width // self.heads).sum(-1), target, num_nodes=n)  # [E, H]
-        message = v.index_select(0, source).view(-1, self.heads, width // self.heads) * alpha.unsqueeze(-1)
-        attended = torch.zeros_like(h).index_add(0, target, message.reshape(-1, width))  # [n, C]
+    def forward(
+        self, h: Tensor, e: Tensor, edge_index: Tensor, loops: EdgeLoops | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Apply the layer; `edge_index[0]` are the senders `j`, `edge_index[1]` the receivers `i`.
+
+        `loops` are compiled loops over these edges, if they are at hand.
+        """
+        scale = (h.shape[1] // self.heads) ** -0.5
+        weight = torch.cat([self.query.weight * scale, self.key.weight, self.value.weight])
+        attended, w = attend_along_edges(linear(h, weight), self.edge(e), edge_index, self.heads, loops)
         h = self.node_block(h, attended)
         return h, e if self.edge_block is None else self.edge_block(e, w)
 
@@ -95,8 +96,8 @@ class _ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        x = self.norm1(x + self.dropout(self.out(y)))
-        return self.norm2(x + self.dropout(self.back(self.hidden(x).relu())))
+        x = self.norm1(self.dropout(self.out(y)).add_(x))
+        return self.norm2(self.dropout(self.back(self.hidden(x).relu_())).add_(x))
 
 
 class GraphTransformer(GraphModel):
@@ -162,8 +163,9 @@ class GraphTransformer(GraphModel):
         )
         self.add_head(out_channels, encoding)
 
-    def propagate(self, h: Tensor, e: Tensor, data: Any) -> Tensor:
+    def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
         """Apply the layers."""
+        loops = EdgeLoops.find(data.edge_index, len(h), batch)
         for layer in self.layers:
-            h, e = layer(h, e, data.edge_index)
+            h, e = layer(h, e, data.edge_index, loops)
         return h

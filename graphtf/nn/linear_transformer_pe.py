@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 import torch
@@ -97,6 +98,13 @@ class LinearTransformerPE(nn.Module):
     def transformer(self) -> LinearTransformer:
         """The transformer of the first head."""
         return cast(LinearTransformer, self.transformers[0])
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> LinearTransformerPE:
+        """The trained encoder of weights that ship with graphtf, or of a file; see :func:`graphtf.weights.load`."""
+        from graphtf.weights import load_encoder
+
+        return load_encoder(name, cls)
 
     def reset_parameters(self) -> None:
         """Put the weights back to the start, as the seed of the configuration decides; optimizers keep hold of them."""

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from graphtf.files import write_atomically
+from graphtf.train.task import metric_label
 
 
 class EpochSeed(pl.Callback):
@@ -35,10 +36,11 @@ class History(pl.Callback):
 
     Args:
         lines: print one line an epoch.
+        train, val: the metrics to record, such as `val_mae`.
     """
 
-    def __init__(self, lines: bool = False) -> None:
-        self.lines = lines
+    def __init__(self, lines: bool = False, train: str = "train_mae", val: str = "val_mae") -> None:
+        self.lines, self.train, self.val = lines, train, val
         self.epochs: list[dict[str, float]] = []
         self._start = 0.0
 
@@ -51,21 +53,22 @@ class History(pl.Callback):
         metrics = trainer.callback_metrics
         row = {
             "epoch": trainer.current_epoch + 1,
-            "train_mae": float(metrics["train_mae"]),
-            "val_mae": float(metrics["val_mae"]),
+            self.train: float(metrics[self.train]),
+            self.val: float(metrics[self.val]),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": time.perf_counter() - self._start,
         }
-        if not (math.isfinite(row["train_mae"]) and math.isfinite(row["val_mae"])):
+        of_train, of_val = (metric_label(name.partition("_")[2]) for name in (self.train, self.val))
+        if not (math.isfinite(row[self.train]) and math.isfinite(row[self.val])):
             raise RuntimeError(
-                f"training diverged in epoch {row['epoch']} (training MAE {row['train_mae']}, validation MAE "
-                f"{row['val_mae']}); use a smaller lr or clip, and look at the targets"
+                f"training diverged in epoch {row['epoch']} (training {of_train} {row[self.train]}, validation "
+                f"{of_val} {row[self.val]}); use a smaller lr or clip, and look at the targets"
             )
         self.epochs.append(row)
         if self.lines and trainer.is_global_zero:
             print(
-                f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  train MAE {row['train_mae']:.4f}  "
-                f"val MAE {row['val_mae']:.4f}  {row['seconds']:.1f} s",
+                f"epoch {row['epoch']:.0f}/{trainer.max_epochs}  train {of_train} {row[self.train]:.4f}  "
+                f"val {of_val} {row[self.val]:.4f}  {row['seconds']:.1f} s",
                 flush=True,
             )
 

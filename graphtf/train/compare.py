@@ -17,14 +17,18 @@ from typing import Any
 from tqdm import tqdm
 
 from graphtf.files import write_atomically, write_json, write_yaml
-from graphtf.train.config import ENCODINGS, WHERE, TrainConfig
-from graphtf.train.data import available_splits, load_graphs
+from graphtf.train.config import WHERE, TrainConfig
+from graphtf.train.data import available_splits, load_graphs, task_of
+from graphtf.train.encoding_options import check_encoding, has_layers
 from graphtf.train.plots import plot_comparison
-from graphtf.validate import check_choice, check_positive_int
+from graphtf.validate import check_positive_int
+
+COMPARED = ("none", "laplacian", "random-walk", "linear-transformer", "conductances")
+"""The encodings that are compared where no others are named."""
 
 
 def compare(
-    config: TrainConfig, encodings: Sequence[str] = tuple(ENCODINGS), seeds: Sequence[int] = (0,), jobs: int = 1
+    config: TrainConfig, encodings: Sequence[str] = COMPARED, seeds: Sequence[int] = (0,), jobs: int = 1
 ) -> list[dict[str, Any]]:
     """Train the same backbone with several encodings and seeds, and tabulate.
 
@@ -33,8 +37,9 @@ def compare(
     that the same call goes on where it was stopped. `out` gets `comparison.json`, `comparison.md`, `comparison.png`.
 
     Args:
-        config: the options common to all; `pe`, `pe_dim` and `seed` are set here.
-        encodings: names of encodings.
+        config: the options common to all; `pe`, `pe_dim` and `seed` are set here, and `pe_lr_scale` is 1 for encodings
+            that have no layers.
+        encodings: encodings, perhaps with options, such as `conductances:pair=false`.
         seeds: seeds.
         jobs: runs at a time, each a process with `config.threads` threads.
 
@@ -42,23 +47,21 @@ def compare(
         One row an encoding: `pe`, `num_parameters`, lists `val_mae`, `test_mae`, `seconds_per_epoch` over the seeds.
 
     Raises:
-        ValueError: an option is wrong, or `out` holds runs with other options.
+        ValueError: an option is wrong, `out` holds runs with other options, or the data has another metric than the
+            mean absolute error.
         RuntimeError: a run failed; its folder has the log.
     """
-    for pe in encodings:
-        check_choice("pe", pe, tuple(ENCODINGS))
+    encodings = [check_encoding(pe, None)[0] for pe in encodings]
     given: dict[str, list[Any]] = {"encodings": list(encodings), "seeds": list(seeds)}
     for name, values in given.items():
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name} must be at least one, each once, but got {values}")
     check_positive_int("jobs", jobs)
     available_splits(config.data)
+    if task_of(config.data).metric != "mae":
+        raise ValueError(f"encodings are compared by their mean absolute errors, but {config.data} has another metric")
     out = Path(config.out)
-    configs = [
-        replace(config, pe=pe, pe_dim=None, seed=seed, out=str(out / f"{pe}-seed{seed}"), progress="lines")
-        for seed in seeds
-        for pe in encodings
-    ]
+    configs = [_config_of(config, pe, seed) for seed in seeds for pe in encodings]
     for one in configs:
         path = Path(one.out) / "config.yaml"
         if path.exists() and _started(Path(one.out)):
@@ -80,6 +83,12 @@ def compare(
     repeats = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
     plot_comparison(histories, out / "comparison.png", f"validation MAE, {Path(config.data).name} data, {repeats}")
     return rows
+
+
+def _config_of(config: TrainConfig, pe: str, seed: int) -> TrainConfig:
+    scale = config.pe_lr_scale if has_layers(pe) else 1.0
+    out = Path(config.out) / f"{pe.replace(':', '-')}-seed{seed}"
+    return replace(config, pe=pe, pe_dim=None, pe_lr_scale=scale, seed=seed, out=str(out), progress="lines")
 
 
 def table(rows: list[dict[str, Any]]) -> str:

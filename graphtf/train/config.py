@@ -9,10 +9,9 @@ from typing import Any
 from graphtf.models import BACKBONES
 from graphtf.models.base import READOUTS
 from graphtf.models.norms import NORMS
+from graphtf.train.encoding_options import ENCODINGS as ENCODINGS
+from graphtf.train.encoding_options import check_encoding, has_layers
 from graphtf.validate import check_choice, check_positive_int
-
-ENCODINGS = {"none": 0, "laplacian": 8, "random-walk": 16, "linear-transformer": 16, "conductances": 16}
-"""The encodings and their default number of columns."""
 
 WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
 """Options that say where and how a run is computed, not what: they may change when it is resumed."""
@@ -25,9 +24,12 @@ class TrainConfig:
     Args:
         data: `"embedded"` (the molecules that come with graphtf), `"zinc"` (the official ZINC-12k), or a directory with
             `train`, `val` and perhaps `test` as `.csv` or `.csv.gz`, columns `smiles` and `y`.
-        pe: positional encoding, one of `none`, `laplacian`, `random-walk`, `linear-transformer` or
-            `conductances` (a linear transformer with four heads of learned conductances, and leverages).
-        pe_dim: its number of columns; `None` means 8 eigenvectors, 16 steps or 16 layers.
+        pe: positional encoding, one of `none`, `laplacian` (eigenvectors), `signnet` (a sign-invariant network on
+            them), `random-walk`, `release` (the paper's, pre-trained to eigenvectors), `linear-transformer` or
+            `conductances` (a linear transformer with four heads of learned conductances, and leverages); perhaps with
+            options, as `conductances:heads=1,pair=false`, see :mod:`graphtf.train.encoding_options`.
+        pe_dim: its number of columns; `None` means 8 eigenvectors, 6 of the release, 16 steps or 16 layers.
+        pe_lr_scale: factor on the learning rate of the weights of a linear transformer's layers.
         epochs, batch_size: budget.
         model: backbone, `transformer`, `gine` or `gps`.
         layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.
@@ -48,11 +50,14 @@ class TrainConfig:
     Example:
         >>> TrainConfig(pe="laplacian").pe_dim
         8
+        >>> TrainConfig(pe="conductances:pair=false,heads=4").pe
+        'conductances:pair=false'
     """
 
     data: str = "embedded"
     pe: str = "linear-transformer"
     pe_dim: int | None = None
+    pe_lr_scale: float = 1.0
     epochs: int = 30
     batch_size: int = 128
     model: str = "transformer"
@@ -91,7 +96,9 @@ class TrainConfig:
         if self.subset is not None:
             check_positive_int("subset", self.subset)
         check_choice("model", self.model, tuple(BACKBONES))
-        check_choice("pe", self.pe, tuple(ENCODINGS))
+        pe, dim = check_encoding(self.pe, self.pe_dim)
+        object.__setattr__(self, "pe", pe)
+        object.__setattr__(self, "pe_dim", dim)
         check_choice("norm", self.norm, tuple(NORMS))
         check_choice("readout", self.readout, READOUTS)
         check_choice("progress", self.progress, ("auto", "bar", "lines", "none"))
@@ -102,20 +109,14 @@ class TrainConfig:
                 f"strategy={self.strategy!r} trains in processes whose results are lost; use 'ddp', which starts the "
                 "command again for every device"
             )
-        if self.pe_dim is None:
-            object.__setattr__(self, "pe_dim", ENCODINGS[self.pe])
-        elif self.pe == "none":
-            check_positive_int("pe_dim", self.pe_dim, minimum=0)
-            if self.pe_dim:
-                raise ValueError(f"pe='none' has no columns, but pe_dim={self.pe_dim} was given; leave it out")
-        else:
-            check_positive_int("pe_dim", self.pe_dim)
-        for name in ("lr", "clip"):
+        for name in ("lr", "clip", "pe_lr_scale"):
             _check_number(name, getattr(self, name), above_zero=True)
         for name in ("dropout", "weight_decay"):
             _check_number(name, getattr(self, name), above_zero=False)
         if self.dropout >= 1:
             raise ValueError(f"dropout must be below 1, but got {self.dropout}")
+        if self.pe_lr_scale != 1 and not has_layers(pe):
+            raise ValueError(f"pe={pe!r} has no layers whose learning rate pe_lr_scale={self.pe_lr_scale} could scale")
 
     def to_dict(self) -> dict[str, Any]:
         """All options as a plain dictionary."""

@@ -1,4 +1,4 @@
-"""Splits of molecules as lists of graphs, and their loaders."""
+"""Splits of molecules as lists of graphs, what is predicted for them, and their loaders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from tqdm import tqdm
 
-from graphtf.datasets import ZINC, CleanLeads, SMILESDataset, molecule_splits
+from graphtf.datasets import QM9, ZINC, CleanLeads, SMILESDataset, molecule_splits, ogb_molecules
+from graphtf.datasets.ogb_molecules import SPLITS as OGB_SPLITS
+from graphtf.datasets.ogb_molecules import is_ogb_name, ogb_evaluator, ogb_feature_sizes
+from graphtf.datasets.qm9 import EDGE_TYPES, NODE_TYPES, qm9_categories, qm9_split, qm9_target
 from graphtf.train.encodings import build_transform
+from graphtf.train.task import Task
 
 if TYPE_CHECKING:
     from graphtf.train.config import TrainConfig
@@ -32,16 +36,54 @@ def cache_root(root: str | None) -> Path:
 def available_splits(data: str) -> tuple[str, ...]:
     """The splits that `data` has, `test` being optional in a directory.
 
+    Args:
+        data: `embedded`, `zinc`, `ogbg-mol*`, `qm9`, `qm9:TARGET` (a number or a name), a directory, or
+            `DIRECTORY:COLUMN` (of the targets, by default `y`).
+
     Raises:
-        ValueError: `data` is neither `embedded` nor `zinc` nor a directory with `train` and `val`.
+        ValueError: `data` is none of these, or the directory has no `train` and `val`.
     """
     if data in ("embedded", "zinc"):
         return SPLITS
-    if not Path(data).is_dir():
+    if is_ogb_name(data):
+        ogb_evaluator(data)  # raises if there is no such data set
+        return SPLITS
+    if _is_qm9(data):
+        qm9_target(data.partition(":")[2] or "0")
+        return SPLITS
+    folder, _ = _folder_and_column(data)
+    return tuple(split for split in SPLITS if split in molecule_splits(folder))
+
+
+def task_of(data: str) -> Task:
+    """What is predicted for the graphs of `data`, see :func:`available_splits`.
+
+    Example:
+        >>> task_of("ogbg-moltox21").metric, task_of("ogbg-moltox21").targets
+        ('rocauc', 12)
+    """
+    if is_ogb_name(data):
+        evaluator, (node_types, edge_types) = ogb_evaluator(data), ogb_feature_sizes()
+        return Task(evaluator.eval_metric, evaluator.num_tasks, node_types, edge_types, "ogb", data)
+    if _is_qm9(data):
+        return Task(node_types=NODE_TYPES, edge_types=EDGE_TYPES, features="qm9")
+    return Task()
+
+
+def _is_qm9(data: str) -> bool:
+    return data.partition(":")[0] == "qm9" and not Path(data).is_dir()
+
+
+def _folder_and_column(data: str) -> tuple[str, str]:
+    if Path(data).is_dir():
+        return data, "y"
+    folder, _, column = data.rpartition(":")
+    if not (folder and column and Path(folder).is_dir()):
         raise ValueError(
-            f"data must be 'embedded', 'zinc' or a directory with train/val[/test].csv[.gz], but {data!r} is none"
+            "data must be 'embedded', 'zinc' or a directory with train/val[/test].csv[.gz] (perhaps with the column of "
+            f"the targets, DIR:COLUMN), 'ogbg-mol...' or 'qm9:TARGET', but {data!r} is none"
         )
-    return tuple(split for split in SPLITS if split in molecule_splits(data))
+    return folder, column
 
 
 def load_graphs(
@@ -56,7 +98,7 @@ def load_graphs(
     """The graphs of one split with the attributes that an encoding needs.
 
     Args:
-        data: `embedded`, `zinc` or a directory, see :class:`graphtf.train.TrainConfig`.
+        data: see :func:`available_splits`.
         split: `train`, `val` or `test`.
         pe: encoding.
         pe_dim: its number of columns.
@@ -69,18 +111,12 @@ def load_graphs(
 
     Raises:
         ValueError: `data` is not known, or has no such split.
+        FileNotFoundError: it cannot be downloaded.
     """
     splits = available_splits(data)
     if split not in splits:
         raise ValueError(f"{data!r} has no split {split!r}, only {', '.join(splits)}")
-    cache = cache_root(root)
-    dataset: Any
-    if data == "embedded":
-        dataset = CleanLeads(str(cache / "clean_leads"), split=split, progress=progress)
-    elif data == "zinc":
-        dataset = ZINC(str(cache / "zinc"), subset=True, split=split, progress=progress)
-    else:
-        dataset = SMILESDataset(str(cache / "smiles"), molecule_splits(data)[split], progress=progress)
+    dataset = _dataset(data, split, cache_root(root), progress)
     number = len(dataset) if subset is None else min(subset, len(dataset))
     transform = build_transform(pe, pe_dim)
     graphs = []
@@ -93,8 +129,35 @@ def load_graphs(
     return graphs
 
 
+def _dataset(data: str, split: str, cache: Path, progress: bool) -> Any:
+    if data == "embedded":
+        return CleanLeads(str(cache / "clean_leads"), split=split, progress=progress)
+    if data == "zinc":
+        return ZINC(str(cache / "zinc"), subset=True, split=split, progress=progress)
+    if is_ogb_name(data):
+        ogb = ogb_molecules(data, cache / "ogb")
+        return ogb[ogb.get_idx_split()[OGB_SPLITS[split]]]
+    if _is_qm9(data):
+        target = qm9_target(data.partition(":")[2] or "0")
+
+        def chosen(graph: Data) -> Data:
+            graph = qm9_categories(graph)
+            graph.y = cast(torch.Tensor, graph.y)[:, target]
+            return graph
+
+        qm9 = QM9(str(cache / "qm9"), transform=chosen)
+        return qm9[qm9_split(len(qm9))[split]]
+    folder, column = _folder_and_column(data)
+    table = molecule_splits(folder)[split]
+    return SMILESDataset(str(cache / "smiles"), table, target_column=column, progress=progress)
+
+
 class MoleculeData(pl.LightningDataModule):
-    """Loaders of the training and validation molecules; the order depends on the seed and the epoch alone."""
+    """Loaders of the training and validation molecules; the order depends on the seed and the epoch alone.
+
+    Processes share one order: batch `b` of all of them together is batch `b` of one process with so many times the
+    batch size. Where molecules do not divide evenly among processes, training sees a few of them twice.
+    """
 
     def __init__(self, config: TrainConfig, train: list[Data], val: list[Data]) -> None:
         super().__init__()

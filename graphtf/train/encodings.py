@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,52 +13,103 @@ from torch_geometric.transforms import AddLaplacianEigenvectorPE, AddRandomWalkP
 
 from graphtf.models import StoredEncoding
 from graphtf.nn import LinearTransformerPE
+from graphtf.train.encoding_options import encoder_config, parse_encoding
+from graphtf.train.signnet import SignNet
+from graphtf.transforms import AddSpectralPE
 
 Transform = Callable[[Any], Any]
+VECTORS, VALUES = "laplacian_eigenvector_pe", "laplacian_eigenvalues"
 
 
-def build_encoding(pe: str, dim: int, seed: int = 0) -> nn.Module | None:
+def build_encoding(
+    pe: str, dim: int, seed: int = 0, node_types: int | Sequence[int] = 28, edge_types: int | Sequence[int] = 4
+) -> nn.Module | None:
     """The module that reads or computes an encoding inside the model.
 
     Args:
-        pe: `none`, `laplacian`, `random-walk` or `linear-transformer`.
+        pe: an encoding, perhaps with options, see :func:`graphtf.train.encoding_options.parse_encoding`.
         dim: number of columns.
-        seed: of random weights.
+        seed: of random weights; torch's global generator is left as it was.
+        node_types: numbers of values of the node features, from which conductances are learned.
+        edge_types: the same of the edge features.
 
     Returns:
         A module for :class:`graphtf.models.GraphTransformer`, or `None`.
 
+    Raises:
+        ValueError: there is no such encoding, or its options do not go together.
+
     Example:
         >>> build_encoding("random-walk", 16)
         StoredEncoding('random_walk_pe', 16, random_sign=False)
+        >>> encoding = build_encoding("conductances:heads=2,pair=false", 8)
+        >>> encoding.node_channels, encoding.edge_channels
+        (16, 0)
     """
-    if pe == "none":
+    name, options = parse_encoding(pe)
+    if name == "none":
         return None
-    if pe == "laplacian":
-        return StoredEncoding("laplacian_eigenvector_pe", dim, random_sign=True)
-    if pe == "random-walk":
+    if name == "laplacian":
+        return StoredEncoding(VECTORS, dim, random_sign=True)
+    if name == "signnet":
+        return SignNet(dim, VECTORS, VALUES, seed=seed, **options)
+    if name == "random-walk":
         return StoredEncoding("random_walk_pe", dim)
-    if pe == "conductances":
-        return LinearTransformerPE(k=dim, heads=4, leverage=True, node_types=28, edge_types=4, seed=seed)
-    return LinearTransformerPE(k=dim, seed=seed)
+    encoder = LinearTransformerPE(encoder_config(pe, dim, seed, node_types, edge_types))
+    return encoder if options.get("pair", True) else NodeChannels(encoder)
 
 
 def build_transform(pe: str, dim: int) -> Transform | None:
     """The transform that prepares the data of an encoding, or `None` if it needs none.
 
     Args:
-        pe: `none`, `laplacian`, `random-walk` or `linear-transformer`.
+        pe: an encoding, see :func:`build_encoding`.
         dim: number of columns.
 
     Example:
         >>> build_transform("laplacian", 8)
         LaplacianPE(k=8)
     """
-    if pe == "laplacian":
+    name, _ = parse_encoding(pe)
+    if name == "laplacian":
         return LaplacianPE(dim)
-    if pe == "random-walk":
+    if name == "signnet":
+        return AddSpectralPE(dim, VECTORS, eigenvalues_name=VALUES)
+    if name == "random-walk":
         return AddRandomWalkPE(walk_length=dim)
     return None
+
+
+def linear_transformer_in(module: nn.Module | None) -> LinearTransformerPE | None:
+    """The linear transformer that an encoding is or holds, or `None`.
+
+    Example:
+        >>> linear_transformer_in(build_encoding("conductances:pair=false", 4)).node_channels
+        16
+    """
+    found = [] if module is None else [m for m in module.modules() if isinstance(m, LinearTransformerPE)]
+    return found[0] if found else None
+
+
+class NodeChannels(nn.Module):
+    """An encoding without its edge channel: a model sees what it says of the nodes alone.
+
+    Args:
+        encoder: any encoding of nodes and edges.
+
+    Example:
+        >>> NodeChannels(LinearTransformerPE(k=4)).edge_channels
+        0
+    """
+
+    def __init__(self, encoder: LinearTransformerPE) -> None:
+        super().__init__()
+        self.encoder, self.node_channels, self.edge_channels = encoder, encoder.node_channels, 0
+
+    def forward(self, data: Any, *, return_edge: bool = False) -> Tensor | tuple[Tensor, None]:
+        """Encode the nodes; with `return_edge` a pair, of which the second is `None`."""
+        node = self.encoder(data)
+        return (node, None) if return_edge else node
 
 
 class LaplacianPE(BaseTransform):

@@ -1,8 +1,7 @@
-"""Deterministic evaluation of a checkpoint."""
+"""Deterministic evaluation of a checkpoint or of exported weights."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from graphtf.train.data import load_graphs
+from graphtf.train.data import load_graphs, task_of
 from graphtf.train.regressor import MoleculeRegressor
+from graphtf.train.task import Task, metric_label
 from graphtf.validate import check_positive_int
+from graphtf.weights import load as load_weights
+from graphtf.weights.named import load_state
 
 BATCH_SIZE = 256
 
@@ -26,12 +28,16 @@ def load_checkpoint(path: str | Path) -> MoleculeRegressor:
     Only tensors and plain containers are read (`weights_only=True`), never code.
 
     Args:
-        path: a `best.ckpt` or `last.ckpt` of a run folder.
+        path: a `best.ckpt` or `last.ckpt` of a run folder, or the `.safetensors` file of exported weights
+            (:func:`graphtf.weights.path`).
 
     Raises:
         ValueError: there is no such file, or it is no checkpoint of graphtf.
+        FileNotFoundError: weights lack one of their two files.
     """
     path = Path(path)
+    if path.suffix == ".safetensors":
+        return _from_weights(path)
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}; give the best.ckpt of a run folder")
     try:
@@ -41,6 +47,16 @@ def load_checkpoint(path: str | Path) -> MoleculeRegressor:
     except Exception as error:  # whatever torch, pickle or the module raise on a file that is something else
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is no checkpoint of this version of graphtf: {reason}") from error
+    return module.eval()
+
+
+def _from_weights(path: Path) -> MoleculeRegressor:
+    weights = load_weights(path)
+    try:
+        module = MoleculeRegressor(**weights.info["model"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no model of this version of graphtf: {error}") from error
+    load_state(module, weights.tensors, path)
     return module.eval()
 
 
@@ -58,19 +74,6 @@ def predict_graphs(module: MoleculeRegressor, graphs: list[Data]) -> Tensor:
     return torch.cat(batches) if batches else torch.empty(0)
 
 
-def mean_absolute_error(module: MoleculeRegressor, graphs: list[Data]) -> float:
-    """Mean absolute error over graphs with a target `y`, summed in double precision.
-
-    Raises:
-        ValueError: there is no graph.
-    """
-    if not graphs:
-        raise ValueError("the split holds no molecule, so it has no mean absolute error")
-    predicted = predict_graphs(module, graphs).double()
-    target = torch.cat([graph.y.view(-1) for graph in graphs]).double()
-    return math.fsum((predicted - target).abs().tolist()) / len(graphs)
-
-
 def evaluate(
     checkpoint: str | Path,
     data: str | None = None,
@@ -78,10 +81,10 @@ def evaluate(
     root: str | None = None,
     subset: int | None = None,
 ) -> dict[str, Any]:
-    """Mean absolute error of a checkpoint on one split.
+    """The metric of a checkpoint on one split, by default the mean absolute error.
 
     Args:
-        checkpoint: path of a checkpoint.
+        checkpoint: path of a checkpoint or of exported weights, see :func:`load_checkpoint`.
         data: `embedded`, `zinc` or a directory, see :class:`graphtf.train.TrainConfig`; `None` for what it was trained
             on.
         split: `train`, `val` or `test`.
@@ -89,17 +92,33 @@ def evaluate(
         subset: number of molecules, from the first on; `None` for all.
 
     Returns:
-        `mae`, `num_graphs`, `split`, `data`. The same every time, to the last digit.
+        `mae` (or the metric that the model was trained for), `num_graphs`, `split`, `data`. The same every time, to the
+        last digit.
 
     Raises:
-        ValueError: the checkpoint, the data or the split does not exist, or `subset` is not positive.
+        ValueError: the checkpoint, the data or the split does not exist, the data has other targets or features, or
+            `subset` is not positive.
     """
     if subset is not None:
         check_positive_int("subset", subset)
     module = load_checkpoint(checkpoint)
     data = module.hparams["data"] if data is None else data
+    _check_task(module.task, task_of(data), data)
     graphs = load_graphs(data, split, module.hparams["pe"], module.hparams["pe_dim"], root, subset)
-    return {"mae": mean_absolute_error(module, graphs), "num_graphs": len(graphs), "split": split, "data": data}
+    if not graphs:
+        raise ValueError(
+            f"the {split} split of {data} holds no molecule, so it has no {metric_label(module.task.metric)}"
+        )
+    score = module.task.score(predict_graphs(module, graphs), torch.cat([graph.y for graph in graphs]))
+    return {module.task.metric: score, "num_graphs": len(graphs), "split": split, "data": data}
+
+
+def _check_task(trained: Task, given: Task, data: str) -> None:
+    if (trained.features, trained.targets) != (given.features, given.targets):
+        raise ValueError(
+            f"the model predicts {trained.targets} target(s) from the features of {trained.features}, but {data} has "
+            f"{given.targets} with the features of {given.features}; evaluate it on data like that it was trained on"
+        )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graphtf.files import write_atomically
+from graphtf.train.task import Task, metric_label
 
 COLORS = {
     "none": "0.55",
@@ -13,24 +14,31 @@ COLORS = {
     "random-walk": "tab:green",
     "linear-transformer": "tab:blue",
     "conductances": "tab:purple",
+    "signnet": "tab:red",
+    "release": "tab:brown",
 }
 
 
-def plot_curves(epochs: list[dict[str, float]], path: Path, title: str) -> None:
-    """Draw training and validation MAE over the epochs, and mark the best.
+def plot_curves(epochs: list[dict[str, float]], path: Path, title: str, task: Task | None = None) -> None:
+    """Draw the training and validation metric over the epochs, and mark the best.
 
     Args:
-        epochs: rows with `epoch`, `train_mae`, `val_mae`.
+        epochs: rows with `epoch`, `train_mae`, `val_mae`, or what the task records instead.
         path: the PNG to write.
         title: what it shows.
+        task: what was trained for; by default the mean absolute error.
     """
+    task = task or Task()
+    name = f"val_{task.metric}"
     figure, axes = _figure()
     number = [row["epoch"] for row in epochs]
-    axes.plot(number, [row["train_mae"] for row in epochs], color="0.6", label="training")
-    axes.plot(number, [row["val_mae"] for row in epochs], color="tab:blue", label="validation")
-    best = min(epochs, key=lambda row: row["val_mae"])
-    axes.plot(best["epoch"], best["val_mae"], "o", color="tab:blue", label=f"best: {best['val_mae']:.3f}")
-    _finish(figure, axes, path, title)
+    if task.train_log == "train_mae":  # a loss has another unit
+        axes.plot(number, [row["train_mae"] for row in epochs], color="0.6", label="training")
+    axes.plot(number, [row[name] for row in epochs], color="tab:blue", label="validation")
+    best = (max if task.mode == "max" else min)(epochs, key=lambda row: row[name])
+    axes.plot(best["epoch"], best[name], "o", color="tab:blue", label=f"best: {best[name]:.3f}")
+    label = "mean absolute error" if task.metric == "mae" else metric_label(task.metric)
+    _finish(figure, axes, path, title, label)
 
 
 def plot_comparison(histories: dict[str, list[list[dict[str, float]]]], path: Path, title: str) -> None:
@@ -67,7 +75,7 @@ def _figure() -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _finish(figure: Any, axes: Any, path: Path, title: str) -> None:
+def _finish(figure: Any, axes: Any, path: Path, title: str, label: str = "mean absolute error") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if min(min(line.get_ydata()) for line in axes.get_lines()) > 0:
@@ -76,7 +84,7 @@ def _finish(figure: Any, axes: Any, path: Path, title: str) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="mean absolute error", title=title)
+    axes.set(xlabel="epoch", ylabel=label, title=title)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from graphtf.datasets.featurize import zinc_graph
+from graphtf.datasets.smiles import FEATURES
 from graphtf.datasets.table import read_bytes, read_table
 from graphtf.train.encodings import build_transform
 from graphtf.train.evaluate import load_checkpoint, predict_graphs
@@ -44,13 +44,20 @@ def predict(
         progress: show a bar.
 
     Returns:
-        One prediction a molecule, in order.
+        One prediction a molecule, in order; the probability of the class 1 where the model classifies.
 
     Raises:
-        ValueError: the checkpoint is none, `on_error` is neither, or a molecule cannot be read and is not skipped.
+        ValueError: the checkpoint is none, or of a model of several targets or of hydrogens (QM9); `on_error` is
+            neither; or a molecule cannot be read and is not skipped.
     """
     check_choice("on_error", on_error, ("raise", "skip"))
     module = load_checkpoint(checkpoint)
+    task = module.task
+    if task.targets > 1 or task.features not in FEATURES:
+        raise ValueError(
+            f"predictions are one number for a SMILES, but the model in {checkpoint} has {task.targets} target(s) of "
+            f"graphs with the features of {task.features}; use graphtf.train.evaluate.predict_graphs"
+        )
     transform = build_transform(module.hparams["pe"], module.hparams["pe_dim"])
     listed = [
         item if isinstance(item, Molecule) else Molecule(item, f"molecule {number}")
@@ -61,7 +68,7 @@ def predict(
         try:
             if molecule.problem:
                 raise ValueError(molecule.problem)
-            graph = zinc_graph(molecule.smiles)
+            graph = FEATURES[task.features](molecule.smiles)
         except ValueError as error:
             if on_error == "raise":
                 raise ValueError(f"{molecule.place}: {error}; on_error skip leaves such molecules out") from error
@@ -69,7 +76,8 @@ def predict(
         else:
             graphs.append(graph if transform is None else transform(graph))
             reasons.append("")
-    values = iter(predict_graphs(module, graphs).tolist())
+    predicted = predict_graphs(module, graphs)
+    values = iter((predicted.sigmoid() if task.classification else predicted).tolist())
     return [
         Prediction(molecule.smiles, None if reason else next(values), reason)
         for molecule, reason in zip(listed, reasons, strict=True)

@@ -21,15 +21,17 @@ from torch_geometric.data import Data
 from graphtf.files import write_json, write_yaml
 from graphtf.train.callbacks import AtomicCheckpointIO, EpochSeed, FinalEarlyStopping, History, MovableCheckpoint
 from graphtf.train.config import TrainConfig
-from graphtf.train.data import MoleculeData, available_splits, load_graphs
-from graphtf.train.evaluate import load_checkpoint, mean_absolute_error
+from graphtf.train.data import MoleculeData, available_splits, cache_root, load_graphs, task_of
+from graphtf.train.evaluate import load_checkpoint, predict_graphs
 from graphtf.train.plots import plot_curves
 from graphtf.train.quiet import global_settings_kept, quiet
 from graphtf.train.regressor import MoleculeRegressor
+from graphtf.train.release import pretrain_encoding
+from graphtf.train.task import Task, target_statistics
 
 
 def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
-    """Train, keep the checkpoint with the best validation MAE, evaluate it.
+    """Train, keep the checkpoint with the best validation metric, evaluate it.
 
     The run folder gets `config.yaml`, `best.ckpt`, `last.ckpt` (after every epoch), `logs` (CSV and TensorBoard), and
     at the end `curves.png`, `history.json` and `metrics.json`. Nothing is written before the data has been read and the
@@ -41,8 +43,9 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
             interrupted; a finished one is not trained again.
 
     Returns:
-        What `metrics.json` holds: `val_mae`, `test_mae` (`None` without test molecules), `num_parameters`,
-        `seconds_per_epoch` (median), `epochs`, `best_epoch`, `seed`, `pe`. The MAEs are those of `best.ckpt`.
+        What `metrics.json` holds: `val_mae`, `test_mae` (`None` without test molecules; other tasks have their metric
+        in place of `mae`), `num_parameters`, `seconds_per_epoch` (median), `epochs`, `best_epoch`, `seed`, `pe`. The
+        metrics are those of `best.ckpt`.
 
     Raises:
         ValueError: the data does not exist or is wrong; the folder holds a run already, or another process works in it;
@@ -77,13 +80,16 @@ def _fit(config: TrainConfig, out: Path, splits: tuple[str, ...], resume: bool) 
     first_process = int(os.environ.get("LOCAL_RANK", "0")) == 0
     show = first_process and config.progress != "none"
     train_graphs, val_graphs = (_graphs(config, split, show) for split in ("train", "val"))
-    module = _module(config, train_graphs)
+    task = task_of(config.data)
+    module = _module(config, task, train_graphs)
     bar = first_process and (config.progress == "bar" or (config.progress == "auto" and sys.stderr.isatty()))
-    history = History(lines=show and not bar)
+    history = History(lines=show and not bar, train=task.train_log, val=f"val_{task.metric}")
     checkpoint = out / "last.ckpt" if resume and (out / "last.ckpt").is_file() else None
+    if checkpoint is None:
+        pretrain_encoding(module.model.encoding, config.pe, train_graphs, cache_root(config.root), bar)
     with global_settings_kept(), quiet():
         torch.set_num_threads(config.threads)
-        trainer = _trainer(config, out, history, bar)
+        trainer = _trainer(config, task, out, history, bar)
         if first_process:
             write_yaml(out / "config.yaml", config.to_dict())
         if show:
@@ -108,20 +114,25 @@ def _fit(config: TrainConfig, out: Path, splits: tuple[str, ...], resume: bool) 
         return {}
     best = load_checkpoint(out / "best.ckpt")
     test = _graphs(config, "test", show) if "test" in splits else None
+    name = f"val_{task.metric}"
     metrics = {
-        "val_mae": mean_absolute_error(best, val_graphs),
-        "test_mae": None if test is None else mean_absolute_error(best, test),
+        name: _score(best, val_graphs),
+        f"test_{task.metric}": None if test is None else _score(best, test),
         "num_parameters": module.num_parameters,
         "seconds_per_epoch": statistics.median(row["seconds"] for row in history.epochs),
         "epochs": len(history.epochs),
-        "best_epoch": int(min(history.epochs, key=lambda row: row["val_mae"])["epoch"]),
+        "best_epoch": int((max if task.mode == "max" else min)(history.epochs, key=lambda row: row[name])["epoch"]),
         "seed": config.seed,
         "pe": config.pe,
     }
-    plot_curves(history.epochs, out / "curves.png", f"{config.pe} encoding, seed {config.seed}")
+    plot_curves(history.epochs, out / "curves.png", f"{config.pe} encoding, seed {config.seed}", task)
     write_json(out / "history.json", history.epochs)
     write_json(out / "metrics.json", metrics)
     return metrics
+
+
+def _score(module: MoleculeRegressor, graphs: list[Data]) -> float:
+    return module.task.score(predict_graphs(module, graphs), torch.cat([graph.y for graph in graphs]))
 
 
 def _check_folder(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any] | None:
@@ -157,9 +168,8 @@ def _check_folder(config: TrainConfig, out: Path, resume: bool) -> dict[str, Any
     return None
 
 
-def _module(config: TrainConfig, graphs: list[Data]) -> MoleculeRegressor:
-    targets = torch.cat([graph.y.view(-1) for graph in graphs]).double()
-    spread = float(targets.std()) if len(targets) > 1 else 0.0
+def _module(config: TrainConfig, task: Task, graphs: list[Data]) -> MoleculeRegressor:
+    mean, std = target_statistics(task, torch.cat([graph.y for graph in graphs]))
     model: dict[str, Any] = {
         "channels": config.channels,
         "num_layers": config.layers,
@@ -176,10 +186,12 @@ def _module(config: TrainConfig, graphs: list[Data]) -> MoleculeRegressor:
         config.seed,
         config.lr,
         config.weight_decay,
-        float(targets.mean()),
-        spread if spread > 0 else 1.0,
+        mean,
+        std,
         config.data,
         config.model,
+        task.to_dict(),
+        config.pe_lr_scale,
     )
 
 
@@ -193,16 +205,17 @@ def _graphs(config: TrainConfig, split: str, show: bool) -> list[Data]:
     return graphs
 
 
-def _trainer(config: TrainConfig, out: Path, history: History, bar: bool) -> pl.Trainer:
+def _trainer(config: TrainConfig, task: Task, out: Path, history: History, bar: bool) -> pl.Trainer:
+    best: dict[str, Any] = {"monitor": f"val_{task.metric}", "mode": task.mode}
     callbacks: list[pl.Callback] = [EpochSeed(config.seed), history]
     if config.patience:
-        callbacks.append(FinalEarlyStopping("val_mae", patience=config.patience, mode="min"))
+        callbacks.append(FinalEarlyStopping(patience=config.patience, **best))
     if bar:
         callbacks.append(TQDMProgressBar(refresh_rate=5))
     # After the whole epoch, so that a checkpoint is always between two epochs.
     when: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks += [
-        MovableCheckpoint(out, "best", monitor="val_mae", mode="min", **when),
+        MovableCheckpoint(out, "best", **best, **when),
         MovableCheckpoint(out, "last", **when),
     ]
     try:

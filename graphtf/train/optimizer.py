@@ -1,0 +1,64 @@
+"""The optimiser of a model, with a learning rate of its own for the layers of its encoding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from graphtf.train.encodings import linear_transformer_in
+
+
+def layer_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of the linear transformer that encodes positions: layers, memory, slots and readout, no conductances.
+
+    Example:
+        >>> from graphtf.nn import LinearTransformerPE
+        >>> len(layer_weights(LinearTransformerPE(k=2, edge_types=4))), len(layer_weights(nn.Linear(2, 2)))
+        (6, 0)
+    """
+    encoder = linear_transformer_in(model)
+    if encoder is None:
+        return []
+    others = [] if encoder.conductances is None else [id(p) for p in encoder.conductances.parameters()]
+    return [p for p in encoder.parameters() if id(p) not in others]
+
+
+def adamw_one_cycle(
+    model: nn.Module, lr: float, weight_decay: float, steps: int, pe_lr_scale: float = 1.0
+) -> tuple[AdamW, OneCycleLR]:
+    r"""AdamW under a one-cycle schedule; the encoding's layers always have `pe_lr_scale` times the rate of the others.
+
+    Args:
+        model: the model.
+        lr: peak of the learning rate.
+        weight_decay: that of AdamW.
+        steps: length of the schedule.
+        pe_lr_scale: factor for :func:`layer_weights`, which are then a second group of parameters.
+
+    Raises:
+        ValueError: there is a factor, but no such weights.
+
+    Example:
+        >>> from graphtf.nn import LinearTransformerPE
+        >>> optimizer, _ = adamw_one_cycle(LinearTransformerPE(k=2, edge_types=4), 0.1, 0.0, 10, pe_lr_scale=5.0)
+        >>> [round(group["max_lr"], 3) for group in optimizer.param_groups]
+        [0.1, 0.5]
+    """
+    if pe_lr_scale == 1:
+        optimizer, peaks = AdamW(model.parameters(), lr=lr, weight_decay=weight_decay), [lr]
+    else:
+        scaled = layer_weights(model)
+        if not scaled:
+            raise ValueError(f"the encoding has no layers whose learning rate pe_lr_scale={pe_lr_scale} could scale")
+        own = {id(p) for p in scaled}
+        peaks = [lr, lr * pe_lr_scale]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in model.parameters() if id(p) not in own]},
+            {"params": scaled, "lr": peaks[1]},
+        ]
+        optimizer = AdamW(groups, lr=lr, weight_decay=weight_decay)
+    warm_up = 0.1 if steps != 10 else 0.11  # torch divides by zero where it lasts exactly one step
+    return optimizer, OneCycleLR(optimizer, max_lr=peaks, total_steps=steps, pct_start=warm_up)
