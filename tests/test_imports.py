@@ -24,6 +24,7 @@ PARTS = {
     "train": {"nn", "transforms", "datasets", "models", "weights"},
     "cli_parser": {"configs"},
     "cli": {"cli_parser", "configs", "nn", "transforms", "datasets", "models", "train", "learn", "weights"},
+    "graphgym": {"nn", "datasets", "models"},
     "__main__": {"cli"},
     "testing": set(),
 }

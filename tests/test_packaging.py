@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -114,7 +115,10 @@ def sources() -> set[str]:
         for file in (ROOT / folder).rglob("*"):
             files[f"{inside}/{file.relative_to(ROOT / folder).as_posix()}"] = file
     names = {name for name, file in files.items() if file.is_file() and file.suffix == ".py"}
-    data = {name for name, file in files.items() if file.is_file() and name.startswith("graphtf/datasets/data/")}
+    shipped = ("datasets/data/*", "configs/*.yaml", "weights/*.json", "weights/*.safetensors")
+    data = {
+        name for name, file in files.items() if file.is_file() and any(fnmatch(name, f"graphtf/{p}") for p in shipped)
+    }
     return names | data | {"graphtf/py.typed"}
 
 

@@ -15,7 +15,7 @@ from graphtf.incidence import Incidence
 from graphtf.solvers import effective_resistance
 from graphtf.solvers.blocks import block_inverse, component_blocks
 from graphtf.transforms._register import unique_functional_name
-from graphtf.transforms._store import check_names
+from graphtf.transforms._store import check_names, store_node
 
 
 @functional_transform(unique_functional_name("add_electric_pe"))
@@ -30,13 +30,13 @@ class AddElectricPE(BaseTransform):
     :math:`(k - 1) / k` on a ring of k equal edges. No signs, no bases; exactly permutation equivariant.
 
     Args:
-        attr_name (str, optional): attribute that gets the node encoding `[n, 1]`; `None` leaves it out.
+        attr_name (str, optional): attribute that gets the node encoding `[n, 1]`; `None` appends it to `data.x`.
         edge_attr_name (str, optional): attribute that gets resistance and leverage `[E, 2]` of the columns of
             `edge_index` (zero on self-loops); `None` leaves it out.
         symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
 
     Raises:
-        TypeError: the graph is heterogeneous, or a name is no string.
+        TypeError: the graph is heterogeneous, a name is no string, or `x` to append to holds integers.
         ValueError: the graph is directed, or has a weight that is not finite and positive.
 
     Example:
@@ -66,8 +66,7 @@ class AddElectricPE(BaseTransform):
         if self.edge_attr_name is not None:
             edges = data.edge_index if data.edge_index is not None else graph.index
             data[self.edge_attr_name] = _edges(double, edges).to(graph.dtype)
-        if self.attr_name is not None:
-            data[self.attr_name] = pseudo_inverse_diagonal(double).unsqueeze(1).to(graph.dtype)
+        store_node(data, self.attr_name, pseudo_inverse_diagonal(double).unsqueeze(1).to(graph.dtype))
         return data
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from torch_geometric.transforms import BaseTransform
 from graphtf.convert import from_data
 from graphtf.solvers import heat_kernel
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._store import check_names, store_node
 
 
 @functional_transform(unique_functional_name("add_heat_kernel_pe"))
@@ -26,11 +27,11 @@ class AddHeatKernelPE(BaseTransform):
     Args:
         times (sequence of float): `T` times, finite and not negative.
         normalization (str, optional): `"sym"`, `"rw"` (the same diagonal) or `None`.
-        attr_name (str): attribute that gets the node encoding `[n, T]`.
+        attr_name (str, optional): attribute that gets the node encoding `[n, T]`; `None` appends it to `data.x`.
         symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
 
     Raises:
-        TypeError: the graph is heterogeneous, or an argument has the wrong type.
+        TypeError: the graph is heterogeneous, an argument has the wrong type, or `x` to append to holds integers.
         ValueError: a time is negative or not finite, the graph is directed, or a weight is not positive.
 
     Example:
@@ -48,11 +49,10 @@ class AddHeatKernelPE(BaseTransform):
         self,
         times: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
         normalization: str | None = "sym",
-        attr_name: str = "heat_kernel_pe",
+        attr_name: str | None = "heat_kernel_pe",
         symmetrize: bool = False,
     ) -> None:
-        if not isinstance(attr_name, str):
-            raise TypeError(f"attr_name must be a str, but got {attr_name!r}")
+        check_names(attr_name=attr_name)
         if isinstance(times, int | float):
             times = [times]
         self.times = [float(t) for t in times]
@@ -67,7 +67,7 @@ class AddHeatKernelPE(BaseTransform):
         """Return `data` (PyG has made a shallow copy) with the attribute set."""
         graph = from_data(data, symmetrize=self.symmetrize)
         kernel = heat_kernel(graph.to(torch.float64), None, self.times, normalization=self.normalization, tol=1e-8)
-        data[self.attr_name] = kernel.value.to(graph.dtype)
+        store_node(data, self.attr_name, kernel.value.to(graph.dtype))
         return data
 
     def __repr__(self) -> str:
