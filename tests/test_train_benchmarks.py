@@ -121,6 +121,14 @@ def test_classification_with_missing_labels(small, tox, tmp_path):
         predict(tmp_path / "run" / "best.ckpt", ["CCO"])
 
 
+def test_conductances_are_learned_from_the_features_of_ogb(small, esol, tmp_path):
+    metrics = train(small(tmp_path / "run", data="ogbg-molesol", root=str(esol), pe="conductances", pe_dim=4, epochs=1))
+    graphs = load_graphs("ogbg-molesol", "val", "conductances", 4, str(esol), progress=False)
+    predicted = predict_graphs(load_checkpoint(tmp_path / "run" / "best.ckpt"), graphs)
+    error = predicted.double() - torch.cat([graph.y for graph in graphs]).flatten().double()
+    assert metrics["val_rmse"] == pytest.approx(float((error**2).mean().sqrt()), rel=1e-9)
+
+
 def test_missing_targets_do_not_move_the_weights():
     task = Task(targets=2)
     target = torch.tensor([[1.0, float("nan")], [float("nan"), 5.0]])

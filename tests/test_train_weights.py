@@ -136,3 +136,16 @@ def test_what_is_wrong_is_said(exported, finished, small, tmp_path, capsys):
 def test_evaluation_refuses_data_of_another_kind(exported):
     with pytest.raises(ValueError, match="from the features of zinc, but ogbg-molesol has 1 with the features of ogb"):
         evaluate(exported, "ogbg-molesol")
+
+
+def test_the_weights_that_ship_predict_molecules(molecules, cache, capsys):
+    assert "zinc12k" in weights.names()
+    arguments = ["evaluate", "--weights", "zinc12k", "--data", str(molecules), "--split", "val"]
+    assert main([*arguments, "--root", str(cache), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mae"] < 0.4  # the mean as prediction: above 1
+    encoder = LinearTransformerPE.from_pretrained("zinc12k")
+    node, edge = encoder(BATCH, return_edge=True)
+    start, _ = LinearTransformerPE(encoder.config).eval()(BATCH, return_edge=True)
+    assert node.shape == (BATCH.num_nodes, 64)
+    assert edge.shape == (BATCH.num_edges, 68)
+    assert float((node - start).detach().abs().max()) > 0.01
