@@ -18,7 +18,7 @@ def path(request, monkeypatch):
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr(heads, "_has_numba", lambda: False)
+        monkeypatch.setattr(heads, "has_numba", lambda: False)
     return request.param
 
 
@@ -66,7 +66,7 @@ def test_compiled_loops_equal_tensor_operations(monkeypatch):
     encoder = LinearTransformerPE(k=8, heads=3, leverage=True, node_types=28, edge_types=4)
     results = []
     for has_numba in (True, False):
-        monkeypatch.setattr(heads, "_has_numba", lambda has_numba=has_numba: has_numba)
+        monkeypatch.setattr(heads, "has_numba", lambda has_numba=has_numba: has_numba)
         encoder.zero_grad()
         node, edge = encoder(batch, return_edge=True)
         (node.square().sum() + edge.pow(3).sum()).backward()

@@ -30,7 +30,7 @@ def path(request, monkeypatch):
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr(heads, "_has_numba", lambda: False)
+        monkeypatch.setattr(heads, "has_numba", lambda: False)
     return request.param
 
 
@@ -114,7 +114,7 @@ def test_compiled_loops_and_products_of_blocks_agree(monkeypatch):
     edge_attr = torch.randint(3, (graph.num_edges,), generator=generator)
     results = []
     for has_numba in (True, False):
-        monkeypatch.setattr(heads, "_has_numba", lambda has_numba=has_numba: has_numba)
+        monkeypatch.setattr(heads, "has_numba", lambda has_numba=has_numba: has_numba)
         encoder.zero_grad()
         out = encoder.all_pairs(graph, x=x, edge_attr=edge_attr)
         out.pow(3).sum().backward()

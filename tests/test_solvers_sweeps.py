@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from graphtf import Incidence
-from graphtf.solvers import electric_potential
+from graphtf.solvers import ConvergenceError, electric_potential
+from graphtf.solvers.linear_system import LinearSystem
 
 pytest.importorskip("numba")
 
@@ -87,3 +88,37 @@ def test_several_threads_give_the_same() -> None:
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(several, one, rtol=1e-12, atol=1e-14)
+
+
+def test_an_answer_of_another_method_is_judged_by_its_true_residual() -> None:
+    """The first column is easy, so that the sweeps begin; the others need a factor."""
+    pytest.importorskip("approx_chol")
+    side, generator = 60, torch.Generator().manual_seed(0)
+    easy = torch.randint(N, (2, 6 * N), generator=generator)
+    easy = easy[:, easy[0] != easy[1]]
+    nodes = N + torch.arange(side * side).view(side, side)
+    across = torch.stack([nodes[:, :-1].flatten(), nodes[:, 1:].flatten()])
+    grid = torch.cat([across, torch.stack([nodes[:-1].flatten(), nodes[1:].flatten()])], 1)
+    spread = 10 ** (6 * torch.rand(grid.shape[1], dtype=torch.float64, generator=generator) - 3)
+    weight = torch.cat([torch.ones(easy.shape[1], dtype=torch.float64), spread])
+    B = Incidence.from_edge_index(torch.cat([easy, grid], 1), weight, num_nodes=N + side * side, directions="once")
+    psi = demands(B.num_nodes, 8)
+    psi[N:, 0] = 0
+    psi = B.center(psi)
+    for tol in (1e-8, 1e-13):  # the second is beyond float64 here
+        try:
+            x = electric_potential(B, psi, tol=tol)
+        except ConvergenceError as error:
+            x = error.solution
+        else:
+            assert tol == 1e-8
+        assert x.method == "preconditioned (approximate Cholesky)"
+        true = (psi - B.laplacian @ x.value).norm(dim=0) / psi.norm(dim=0)
+        assert bool((x.residual >= 0.5 * true).all())
+
+
+def test_the_method_is_that_of_the_last_answer() -> None:
+    system = LinearSystem(graph(), "auto")
+    psi = system.graph.center(demands(N, 8))
+    assert system.solve(psi, 1e-8, 1000)[1].method == "preconditioned (Gauss-Seidel)"
+    assert system.solve(psi[:, :2], 1e-8, 1000)[1].method == "preconditioned (Jacobi)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.utils import softmax
+
+from graphtf.compiled import has_numba
 
 SMALLEST = 2048  # edges that are worth a thread
 
@@ -43,7 +44,7 @@ class EdgeLoops(NamedTuple):
         Raises:
             IndexError: an edge has an end that is no node.
         """
-        if edge_index.device.type != "cpu" or not _has_numba() or torch.compiler.is_compiling():
+        if edge_index.device.type != "cpu" or not has_numba() or torch.compiler.is_compiling():
             return None
         source, target = edge_index.to(torch.int64).contiguous()
         edges = len(source)
@@ -79,11 +80,6 @@ class EdgeLoops(NamedTuple):
         loop(*first, *arrays)
         for future in waiting:
             future.result()
-
-
-@cache
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 @cache

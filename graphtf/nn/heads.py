@@ -6,23 +6,17 @@ head by tensor operations.
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from graphtf.compiled import has_numba
 from graphtf.incidence import Incidence
 from graphtf.powers import power_entries
 
 LARGEST = 128  # nodes of a graph in the compiled loops
-
-
-@cache
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 def head_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor, Tensor]:
@@ -100,7 +94,7 @@ def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
 
 def contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
     """`[G + 1]` starts of nodes and of edges of the graphs of a batch; `None` where the compiled loops do not apply."""
-    if graph.device.type != "cpu" or not _has_numba() or graph.num_nodes == 0:
+    if graph.device.type != "cpu" or not has_numba() or graph.num_nodes == 0:
         return None
     batch, of_edge = graph.batch, graph.batch[graph.index[0]]
     count = torch.bincount(batch, minlength=graph.num_graphs)

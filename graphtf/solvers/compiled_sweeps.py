@@ -27,7 +27,6 @@ class GaussSeidel:
 
     Args:
         arrays: `L` as `(row starts, columns, conductances, degrees)`.
-        threads: threads that share the right-hand sides.
 
     Example:
         >>> import torch
@@ -42,11 +41,11 @@ class GaussSeidel:
     on Scientific and Statistical Computing 2, 1981.
     """
 
-    def __init__(self, arrays: tuple[Array, ...], threads: int = 1) -> None:
+    def __init__(self, arrays: tuple[Array, ...]) -> None:
         from graphtf.solvers import sweeps_numba
 
         self.loops: Any = sweeps_numba
-        self.arrays, self.threads = arrays, threads
+        self.arrays = arrays
         self._halves: dict[type, tuple[Any, Any, Any]] = {}
 
     def halves(self, dtype: type) -> tuple[Any, Any, Any]:
@@ -77,7 +76,7 @@ class GaussSeidel:
             beta, energy = square / energy, square
         return (x * scale)[:, None], np.array(history)[:, None]
 
-    def solve(self, psi: Array, tol: float, max_layers: int, stop_at: int = 0) -> tuple[Array, Array]:
+    def solve(self, psi: Array, tol: float, max_layers: int, stop_at: int = 0, threads: int = 1) -> tuple[Array, Array]:
         """Potentials `[n, k]` for demands `[n, k]`, and `[steps + 1, k]` relative residuals.
 
         The last residuals are those of the potentials; the ones before are measured in the norm of the sweeps.
@@ -87,6 +86,7 @@ class GaussSeidel:
             tol: relative residual to stop at.
             max_layers: number of steps to stop at.
             stop_at: return early if the residual falls so slowly that more steps than this would be needed; 0: never.
+            threads: threads that share the right-hand sides.
         """
         n, k = psi.shape
         self.halves(np.float32)
@@ -96,7 +96,7 @@ class GaussSeidel:
         def some(first: int) -> Array:
             return self._some(psi, first, x, tol, max_layers, stop_at)
 
-        with ThreadPoolExecutor(min(self.threads, len(starts))) as pool:
+        with ThreadPoolExecutor(min(threads, len(starts))) as pool:
             histories = list(pool.map(some, starts))
         most = max(len(history) for history in histories)
         return x, np.concatenate([np.pad(h, ((0, most - len(h)), (0, 0)), mode="edge") for h in histories], 1)

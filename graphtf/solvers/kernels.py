@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,19 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphtf.compiled import has_numba
 from graphtf.incidence import Incidence
 from graphtf.solvers.compiled_cg import one_column, some_columns
 from graphtf.solvers.compiled_sweeps import GaussSeidel
 
 COMPILED_NODES = 2048  # from here on the compiled loops are worth their start
 BLOCK = 8  # right-hand sides that share a pass over the matrix: one cache line of float64
-SINGLE_BLOCK = 32  # the same in float32, where it is only a part of the work
-
-
-@cache
-def has_numba() -> bool:
-    """Whether the compiled loops can be used."""
-    return importlib.util.find_spec("numba") is not None
 
 
 _COMPILED: WeakKeyDictionary[Incidence, CompiledLaplacian] = WeakKeyDictionary()
@@ -165,9 +157,11 @@ class CompiledLaplacian:
     def gauss_seidel(self, psi: Tensor, tol: float, max_layers: int, stop_at: int = 0) -> tuple[Tensor, int, Tensor]:
         """Conjugate gradient behind sweeps of Gauss-Seidel, for one column or many; as above."""
         if self._sweeps is None:
-            self._sweeps = GaussSeidel(self.arrays, torch.get_num_threads())
-        run = self._sweeps.solve_one if psi.shape[1] == 1 else self._sweeps.solve
-        x, history = run(psi.numpy(), tol, max_layers, stop_at)
+            self._sweeps = GaussSeidel(self.arrays)
+        if psi.shape[1] == 1:
+            x, history = self._sweeps.solve_one(psi.numpy(), tol, max_layers, stop_at)
+        else:
+            x, history = self._sweeps.solve(psi.numpy(), tol, max_layers, stop_at, torch.get_num_threads())
         return torch.from_numpy(x), len(history) - 1, torch.from_numpy(history)
 
     def _blocks(
@@ -176,7 +170,7 @@ class CompiledLaplacian:
         L, double = self.tensor(dtype), dtype == torch.float64
         scale = scale.astype(np.float64 if double else np.float32)
         answers = []
-        for part in psi.split(BLOCK if double else SINGLE_BLOCK, 1):
+        for part in psi.split(BLOCK, 1):
             size = np.ones(part.shape[1])
             if not double:  # squares of float32 overflow early
                 size = self._lengths(part)

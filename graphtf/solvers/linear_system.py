@@ -68,7 +68,7 @@ class LinearSystem:
         self._elimination: Elimination | None = None
         self._rest: LinearSystem | None = None  # what the elimination leaves
         self._mesh: bool | None = None  # whether a complete factor stays sparse
-        self._swept = False  # Gauss-Seidel took the place of Jacobi
+        self._swept = False  # the last answer came from Gauss-Seidel, with its true residuals
         self._easy = False  # a few steps without a factor are enough
 
     @property
@@ -82,7 +82,7 @@ class LinearSystem:
         if self._factor is not None:
             kind = "sparse factor" if isinstance(self._factor, SparseFactor) else "approximate Cholesky"
             return f"preconditioned ({kind})"
-        return "preconditioned (Gauss-Seidel)" if self._swept and self.kind == "jacobi" else NAMES[self.kind]
+        return "preconditioned (Gauss-Seidel)" if self._swept else NAMES[self.kind]
 
     def solve(self, psi: Tensor, tol: float, max_layers: int) -> tuple[Tensor, Run]:
         """Potentials for `[n, k]` centered demands, and how good they are."""
@@ -133,6 +133,7 @@ class LinearSystem:
         )
 
     def _once(self, psi: Tensor, tol: float, limit: int) -> tuple[Tensor, int, Tensor]:
+        self._swept = False
         if self.kind == "dense":
             x = self._dense_blocks().solve(psi)
             return x, 0, self._left(psi, x)[1].unsqueeze(0)
@@ -223,14 +224,15 @@ class LinearSystem:
         goal = max(tol, SINGLE) if single else tol
         if single and not self._easy and self._one_is_slow(psi[:, :1], tol, limit):
             return None
-        if self._compiled is not None and (psi.shape[1] == 1 or psi.shape[1] >= SWEPT):
-            self._swept, goal = True, tol
+        swept = self._compiled is not None and (psi.shape[1] == 1 or psi.shape[1] >= SWEPT)
+        if self._compiled is not None and swept:
+            goal = tol
             x, steps, history = self._compiled.gauss_seidel(psi, tol, limit, WORTH)
         else:
             x, steps, history = self._conjugate_gradient(psi, goal, limit, WORTH if hard else 0, single)
         if hard and 0 < steps < limit and bool((history[-1] > goal).any()):
             return None
-        self._easy = hard
+        self._easy, self._swept = hard, swept
         return x, steps, history
 
     def _one_is_slow(self, psi: Tensor, tol: float, limit: int) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphtf.compiled import has_numba
 from graphtf.incidence import Incidence
-from graphtf.solvers.kernels import COMPILED_NODES, has_numba
+from graphtf.solvers.kernels import COMPILED_NODES
 from graphtf.solvers.linear import Options, solve
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
 from graphtf.solvers.linear_parts import limit_of_rounding
