@@ -122,3 +122,26 @@ def local_index(graph: Incidence) -> tuple[Tensor, int]:
         position = torch.empty_like(order)
         position[order] = nodes
     return position - start[graph.batch], int(count.max()) if count.numel() else 0
+
+
+def edge_at(graph: Incidence, pairs: Tensor) -> Tensor:
+    """`[P]` number of the edge that joins a pair of nodes, -1 where there is none.
+
+    Args:
+        graph: plain or normalized operator.
+        pairs: `[2, P]` nodes, in any order.
+
+    Example:
+        >>> from graphtf import Incidence
+        >>> path = Incidence(torch.tensor([[0, 2], [1, 1]]))
+        >>> edge_at(path, torch.tensor([[1, 1, 0], [0, 2, 2]])).tolist()
+        [0, 1, -1]
+    """
+    if graph.num_edges == 0:
+        return torch.full_like(pairs[0], -1)
+    n = graph.num_nodes
+    low, high = graph.index.sort(0)[0]
+    keys, order = (low * n + high).sort()
+    wanted = torch.minimum(pairs[0], pairs[1]) * n + torch.maximum(pairs[0], pairs[1])
+    at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    return torch.where(keys[at] == wanted, order[at], -1)

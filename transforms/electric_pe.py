@@ -12,6 +12,7 @@ from torch_geometric.transforms import BaseTransform
 
 from graphtf.convert import from_data
 from graphtf.incidence import Incidence
+from graphtf.layout import edge_at
 from graphtf.solvers import effective_resistance
 from graphtf.solvers.blocks import block_inverse, component_blocks
 from graphtf.transforms._register import unique_functional_name
@@ -79,14 +80,11 @@ class AddElectricPE(BaseTransform):
 def _edges(graph: Incidence, edges: Tensor) -> Tensor:
     """`[E, 2]` resistance and leverage of the columns of `edges`."""
     resistance = effective_resistance(graph, tol=1e-7).value
-    n = max(graph.num_nodes, 1)
-    low, high = graph.index.sort(0)[0]
-    keys, order = (low * n + high).sort()
-    low, high = torch.minimum(edges[0], edges[1]), torch.maximum(edges[0], edges[1])
-    loop = low == high
-    at = order[torch.searchsorted(keys, low * n + high).clamp(max=max(len(keys) - 1, 0))] if len(keys) else low
     both = torch.stack([resistance, resistance * graph.weight], 1)
-    return torch.where(loop.unsqueeze(1), 0.0, both[at]) if len(keys) else both.new_zeros(len(low), 2)
+    if not len(both):
+        return both.new_zeros(edges.shape[1], 2)
+    at = edge_at(graph, edges)
+    return torch.where((at < 0).unsqueeze(1), 0.0, both[at.clamp(min=0)])
 
 
 def pseudo_inverse_diagonal(graph: Incidence) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
+from graphtf.layout import edge_at
 from graphtf.nn.heads import head_entries, head_leverages
 from graphtf.powers import power_entries
 
@@ -54,9 +55,10 @@ def encode_heads(
             root = null_vectors(graph, weight).unsqueeze(2)
             node = node - root.square() * mix.sum(2)
             edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
-        columns = [_of_pairs(graph, weight, pairs, node, edge, mix, root)]
+        at = edge_at(graph, pairs)
+        columns = [_of_pairs(graph, weight, pairs, at, node, edge, mix, root)]
         if config.leverage:
-            columns.append(leverages_of(graph, weight, pairs))
+            columns.append(leverages_of(graph, weight, at))
     out = parameter if parameter in (torch.float16, torch.bfloat16) else dtype
     return node.flatten(1).to(out), torch.cat(columns, 1).to(out)
 
@@ -80,7 +82,7 @@ def networks(
     graph = graph if graph.dtype == dtype else graph.to(dtype)
     weight = graph.weight.expand(module.config.heads, -1)
     if module.conductances is not None:
-        place = _edge_of(graph, graph.index if listed is None else listed)
+        place = edge_at(graph, graph.index if listed is None else listed)
         weight = weight * module.conductances(graph.index, place, x, edge_attr).to(dtype)
     return graph, weight
 
@@ -91,22 +93,28 @@ def null_vectors(graph: Incidence, weight: Tensor) -> Tensor:
     return torch.stack([graph._replace(weight=w, components=labels).normalized("sym").null_vector() for w in weight], 1)
 
 
-def leverages_of(graph: Incidence, weight: Tensor, pairs: Tensor) -> Tensor:
-    """`[P, H]` leverages of pairs of nodes in every network, zero where a pair is no edge."""
+def leverages_of(graph: Incidence, weight: Tensor, at: Tensor) -> Tensor:
+    """`[P, H]` leverages in every network of the edges with the numbers `at`, zero where that is -1."""
     if graph.num_edges == 0:
-        return weight.new_zeros(pairs.shape[1], len(weight))
-    at = _edge_of(graph, pairs)
+        return weight.new_zeros(len(at), len(weight))
     found = head_leverages(graph, weight).index_select(0, at.clamp(min=0))
     return torch.where((at >= 0).unsqueeze(1), found, 0.0)
 
 
 def _of_pairs(
-    graph: Incidence, weight: Tensor, pairs: Tensor, node: Tensor, edge: Tensor, mix: Tensor, root: Tensor | None
+    graph: Incidence,
+    weight: Tensor,
+    pairs: Tensor,
+    at: Tensor,
+    node: Tensor,
+    edge: Tensor,
+    mix: Tensor,
+    root: Tensor | None,
 ) -> Tensor:
     """`[P, H k]` rows of edges and nodes; pairs that are neither are computed on their own."""
-    at, loop = _edge_of(graph, pairs), pairs[0] == pairs[1]
     if bool((at >= 0).all()):
         return edge.index_select(0, at).flatten(1)
+    loop = pairs[0] == pairs[1]
     rows = torch.where(loop.view(-1, 1, 1), node[pairs[0]], edge[at.clamp(min=0)] if len(edge) else node[pairs[0]])
     other = ((at < 0) & ~loop).nonzero().squeeze(1)
     if len(other):
@@ -121,15 +129,3 @@ def _of_pairs(
             parts.append(found)
         rows = rows.index_copy(0, other, torch.stack(parts, 1))
     return rows.flatten(1)
-
-
-def _edge_of(graph: Incidence, pairs: Tensor) -> Tensor:
-    """`[P]` place of the edge that joins a pair, -1 where there is none."""
-    n, m = max(graph.num_nodes, 1), graph.num_edges
-    low, high = torch.minimum(pairs[0], pairs[1]), torch.maximum(pairs[0], pairs[1])
-    ends = graph.index.sort(0)[0]
-    keys, order = (ends[0] * n + ends[1]).sort()
-    if m == 0:
-        return torch.full_like(low, -1)
-    at = torch.searchsorted(keys, low * n + high).clamp(max=m - 1)
-    return torch.where(keys[at] == low * n + high, order[at], -1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from graphtf.incidence import Incidence
-from graphtf.layout import local_index
+from graphtf.layout import edge_at, local_index
 from graphtf.nn.head_encoding import leverages_of, networks
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def encode_random(
             nodes.append(node @ of_head.t())
             edges.append(edge @ of_head.t())
         if config.leverage and leverage:
-            edges.append(leverages_of(graph, weight, pairs))
+            edges.append(leverages_of(graph, weight, edge_at(graph, pairs)))
         edge = torch.cat(edges, 1)
         labels = graph.components()
         edge = torch.where((labels[pairs[0]] == labels[pairs[1]]).unsqueeze(1), edge, 0.0)

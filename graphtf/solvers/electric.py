@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
+from graphtf.layout import edge_at
 from graphtf.solvers.graphs import as_incidence
 from graphtf.solvers.linear import FIXED, Method, Options, as_demands, solve
 from graphtf.solvers.solution import ConvergenceError, Solution
@@ -197,11 +198,9 @@ def listed_conductance(graph: Any, edges: Tensor, operator: Incidence, edge_weig
 
 def _shares(edges: Tensor, operator: Incidence) -> Tensor:
     """Conductance of the pair, divided evenly where it is listed several times in one direction."""
-    n = max(operator.num_nodes, 1)
-    low, high = torch.minimum(edges[0], edges[1]), torch.maximum(edges[0], edges[1])
-    columns = operator.index.sort(0)[0]
-    keys, order = (columns[0] * n + columns[1]).sort()
-    at = torch.searchsorted(keys, low * n + high).clamp(max=max(len(keys) - 1, 0))
-    _, group, count = torch.unique(edges[0] * n + edges[1], return_inverse=True, return_counts=True)
+    at = edge_at(operator, edges)
+    _, group, count = torch.unique(
+        edges[0] * max(operator.num_nodes, 1) + edges[1], return_inverse=True, return_counts=True
+    )
     loop = edges[0] == edges[1]
-    return torch.where(loop, 1.0, operator.weight[order[at]] / count[group])
+    return torch.where(loop, 1.0, operator.weight[at] / count[group])
