@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import math
 import platform
 import resource
@@ -27,6 +26,7 @@ import numpy as np
 import torch
 from graphs import grid, large_graphs, preferential, weights
 from limits import trial
+from report import interleaved, table, write
 from torch import Tensor
 
 from graphtf import Incidence
@@ -79,13 +79,7 @@ def relative(graph: Incidence, psi: Tensor, x: Any) -> float:
 
 
 def medians(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return {name: statistics.median(times) for name, times in interleaved(runs, repeats).items()}
 
 
 def linear_table(graphs: dict[str, Incidence], repeats: int, patience: float) -> list[dict[str, Any]]:
@@ -219,15 +213,6 @@ def scaling_table(sizes: list[int], repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    for row in rows:
-        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller graphs, 3 repetitions, under 2 minutes")
@@ -260,8 +245,7 @@ def main() -> None:
         report["scaling"] = scaling_table([1000, 10_000, 100_000] + [1_000_000] * (not args.quick), repeats)
         text += ["## Cost against size\n", table(report["scaling"])]
     if args.out is not None:
-        args.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        args.out.with_suffix(".md").write_text("\n".join(text), encoding="utf-8")
+        write(args.out, report, text)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
 The example is `GPSConv` with `GINEConv`, 10 layers of 64, 4 heads, batches of 32, an embedding beside 20 steps of the
 random walk, `DataLoader`, `AdamW`; its own attention dropout of 0.5 costs time, so that it also runs without, as ours
 do. Ours run on the cores as two threads, or as two processes of one thread each that average their gradients (DDP).
-Contestants take turns, round by round; a round of each includes collation and optimiser, and the table shows medians.
-What runs on one thread is measured in processor time, which other work on the machine disturbs less.
+All optimisers are the fused AdamW. Contestants take turns, round by round; a round of each includes collation and
+optimiser, and the table shows medians. What runs on one thread is measured in processor time, which other work on the
+machine disturbs less.
 """
 
 from __future__ import annotations
@@ -15,72 +16,29 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 import math
-import multiprocessing
 import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch_geometric
-from torch import Tensor, nn
+from contestants import MODELS, Processes, Threads, backward
+from report import interleaved, table, write
+from torch import nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.loader import DataLoader
-from torch_geometric.nn import GINEConv, GPSConv, global_add_pool
 from torch_geometric.transforms import AddRandomWalkPE
 
 from graphtf.datasets import clean_leads_smiles, molecule_splits, penalized_logp, zinc_graph
 from graphtf.models import GPS, GraphTransformer
 from graphtf.nn import LinearTransformerPE
 
-
-class Example(nn.Module):
-    """The model of PyG's example for ZINC."""
-
-    def __init__(self, attention_dropout: float) -> None:
-        super().__init__()
-        self.node, self.edge = nn.Embedding(28, 56), nn.Embedding(4, 64)
-        self.norm, self.walk = nn.BatchNorm1d(20), nn.Linear(20, 8)
-        self.layers = nn.ModuleList(
-            GPSConv(
-                64,
-                GINEConv(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))),
-                heads=4,
-                attn_type="multihead",
-                attn_kwargs={"dropout": attention_dropout},
-            )
-            for _ in range(10)
-        )
-        self.head = nn.Sequential(
-            nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1)
-        )  # fmt: skip
-
-    def forward(self, data: Any) -> Tensor:
-        """Predict for every graph."""
-        x = torch.cat([self.node(data.x.squeeze(-1)), self.walk(self.norm(data.random_walk_pe))], 1)
-        e = self.edge(data.edge_attr)
-        for layer in self.layers:
-            x = layer(x, data.edge_index, data.batch, edge_attr=e)
-        return self.head(global_add_pool(x, data.batch))
-
-
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "PyG example": lambda: Example(0.5),
-    "PyG example, no attention dropout": lambda: Example(0.0),
-    "GPS, 8 x 64": lambda: GPS(64, 8, 4),
-    "GPS, 10 x 64": lambda: GPS(64, 10, 4),
-    "GraphTransformer, 6 x 72": lambda: GraphTransformer(72, 6, 8),
-    "GraphTransformer, 7 x 72": lambda: GraphTransformer(72, 7, 8),
-}
 ENCODINGS: dict[str, Callable[[], nn.Module | None]] = {
     "none": lambda: None,
     "linear-transformer": lambda: LinearTransformerPE(k=16),
@@ -107,97 +65,6 @@ def molecules(data: str, limit: int) -> list[Data]:
     return graphs
 
 
-def backward(model: nn.Module, batch: Batch) -> None:
-    """Forward, loss and gradients."""
-    (model(batch).squeeze(1) - batch.y).abs().mean().backward()
-
-
-def steps(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer) -> None:
-    """One pass over the loader."""
-    model.train()
-    for batch in loader:
-        optimizer.zero_grad()
-        backward(model, batch)
-        optimizer.step()
-
-
-class Threads:
-    """A contestant in this process."""
-
-    def __init__(self, name: str, graphs: list[Data], batch_size: int, fused: bool) -> None:
-        torch.manual_seed(0)
-        self.model = MODELS[name]()
-        self.loader = DataLoader(graphs, batch_size, shuffle=True)  # type: ignore[arg-type]
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-3, fused=fused)
-
-    def __call__(self) -> None:
-        """One pass over the molecules."""
-        steps(self.model, self.loader, self.optimizer)
-
-
-class Processes:
-    """Contestants in processes of one thread each, that wait between their turns."""
-
-    def __init__(self, names: list[str], graphs: list[Data], batch_size: int, count: int) -> None:
-        self.pipes: list[Connection] = []
-        context = multiprocessing.get_context("spawn")
-        meeting = tempfile.NamedTemporaryFile(delete=False).name  # noqa: SIM115
-        for rank in range(count):
-            here, there = context.Pipe()
-            share = graphs[rank::count][: len(graphs) // count]  # equally many
-            arguments = (there, names, share, batch_size // count, rank, count, meeting)
-            context.Process(target=_process, args=arguments, daemon=True).start()
-            self.pipes.append(here)
-        for pipe in self.pipes:
-            pipe.recv()
-
-    def close(self) -> None:
-        """Let the processes end."""
-        for pipe in self.pipes:
-            pipe.send(None)
-
-    def run(self, name: str) -> None:
-        """One pass over the molecules, each process over its share."""
-        for pipe in self.pipes:
-            pipe.send(name)
-        for pipe in self.pipes:
-            pipe.recv()
-
-
-def _process(
-    pipe: Connection, names: list[str], graphs: list[Data], batch_size: int, rank: int, count: int, meeting: str
-) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
-    loader = DataLoader(graphs, batch_size, shuffle=True)  # type: ignore[arg-type]
-    ready = {}
-    for name in names:
-        torch.manual_seed(0)
-        model = nn.parallel.DistributedDataParallel(MODELS[name](), gradient_as_bucket_view=True)
-        ready[name] = model, torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
-    torch.manual_seed(rank)
-    pipe.send("ready")
-    while (name := pipe.recv()) is not None:
-        model, optimizer = ready[name]
-        steps(model, loader, optimizer)
-        pipe.send("done")
-    torch.distributed.destroy_process_group()
-
-
-def interleaved(
-    runs: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
-    """Seconds of every run, in turns, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for i in range(rounds + 1):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            if i:
-                seconds[name].append(clock() - start)
-    return seconds
-
-
 def speed_table(graphs: list[Data], rounds: int, cores: int) -> list[dict[str, Any]]:
     """Graphs a second on all cores; with one, by the processor time of a thread."""
     torch.set_num_threads(cores)
@@ -207,16 +74,18 @@ def speed_table(graphs: list[Data], rounds: int, cores: int) -> list[dict[str, A
     some = graphs[: len(graphs) // 2]
     entries: list[tuple[str, str, int, int, Callable[[], Any]]] = []  # model, where, batch, graphs, run
     for name, size in ((plain, 32), (plain, 128), (example, 32)):
-        entries.append((name, where, size, len(some), Threads(name, some, size, fused=False)))
+        entries.append((name, where, size, len(some), Threads(name, some, size)))
     for name in ours:
-        entries.append((name, where, 128, len(some), Threads(name, some, 128, fused=True)))
+        entries.append((name, where, 128, len(some), Threads(name, some, 128)))
     processes = None
     if cores > 1:
         number, processes = len(graphs) // cores * cores, Processes(ours, graphs, 128, cores)
         for name in ours:
             entries.append((name, f"{cores} processes", 128, number, partial(processes.run, name)))
     clock = time.process_time if cores == 1 else time.perf_counter
-    times = interleaved({str(i): entry[-1] for i, entry in enumerate(entries)}, rounds, clock)
+    turns = {str(i): entry[-1] for i, entry in enumerate(entries)}
+    interleaved(turns, 1)  # does not count
+    times = interleaved(turns, rounds, clock)
     if processes is not None:
         processes.close()
     speeds = [[entry[3] / t for t in times[str(i)]] for i, entry in enumerate(entries)]
@@ -277,6 +146,7 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
         if encoding is not None:
             runs[f"GPS with attention bias, {name}"] = training(GPS(64, 8, 4, encoding=make(), attention_bias=True))
         runs[f"GraphTransformer, {name}"] = training(GraphTransformer(72, 6, 8, encoding=make()))
+    interleaved(runs, 1)
     seconds = interleaved(runs, rounds, time.process_time)
     rows = []
     for name, times in seconds.items():
@@ -304,7 +174,9 @@ def scaling_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
     for name in ("GPS, 8 x 64", "GraphTransformer, 6 x 72"):
         model = MODELS[name]()
         runs = {key: partial(backward, model, batch) for key, batch in batches.items()}
-        seconds = {key: statistics.median(times) for key, times in interleaved(runs, rounds, time.process_time).items()}  # type: ignore[arg-type]
+        interleaved(runs, 1)  # type: ignore[arg-type]
+        times = interleaved(runs, rounds, time.process_time)  # type: ignore[arg-type]
+        seconds = {key: statistics.median(each) for key, each in times.items()}
         for what in ("graphs", "edges"):
             points = [(n, t) for (kind, n), t in seconds.items() if kind == what]
             slopes = [math.log(t / s) / math.log(n / m) for (m, s), (n, t) in pairwise(points)]
@@ -322,16 +194,6 @@ def _ring(n: int, degree: int, seed: int) -> Data:
     edges = torch.cat([one, one.flip(0)], 1)
     x, bonds = (torch.randint(high, size, generator=generator) for high, size in ((28, (n, 1)), (4, edges.shape[1:])))
     return Data(x=x, edge_index=edges, edge_attr=bonds, y=torch.randn(1, generator=generator))
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    for row in rows:
-        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -375,8 +237,7 @@ def main() -> None:
         report["scaling"] = scaling_table(graphs, args.rounds)
         text += ["## Cost against size, one thread\n", table(report["scaling"])]
     if args.out is not None:
-        args.out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        args.out.with_suffix(".md").write_text("\n".join(text), encoding="utf-8")
+        write(args.out, report, text)
 
 
 if __name__ == "__main__":
