@@ -9,7 +9,10 @@ from graphtf.configs import recipe_names
 
 PES = ("none", "laplacian", "signnet", "random-walk", "release", "linear-transformer", "conductances")
 COMPARED = ("none", "laplacian", "random-walk", "linear-transformer", "conductances")
-DATA_HELP = "embedded, zinc, ogbg-mol..., qm9:TARGET, or a directory with train/val[/test].csv[.gz] (columns smiles,y)"
+DATA_HELP = (
+    "embedded, zinc, ogbg-mol..., qm9:TARGET, or a directory with train/val[/test].csv[.gz] (columns smiles,y; "
+    "DIR:COLUMN for another than y)"
+)
 PE_HELP = f"{', '.join(PES)}; with options as in conductances:heads=1,pair=false"
 
 
@@ -32,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate = verbs.add_parser(
         "evaluate",
-        help="mean absolute error of a checkpoint",
+        help="error of a checkpoint or of weights on a split",
         description="Metric of a checkpoint or of weights on one split; the same number every time.",
     )
     _add_model(evaluate)

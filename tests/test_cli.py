@@ -129,3 +129,13 @@ def test_command_line(molecules, cache, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["train", "--pe", "gpse"])
     assert "invalid choice: 'gpse'" in capsys.readouterr().err
+
+
+def test_the_parser_knows_the_encodings_that_there_are():
+    # It has names of its own, so that --help does not load torch and Lightning.
+    from graphtf import cli_parser
+    from graphtf.train.compare import COMPARED
+    from graphtf.train.encoding_options import ENCODINGS
+
+    assert tuple(ENCODINGS) == cli_parser.PES
+    assert cli_parser.COMPARED == COMPARED

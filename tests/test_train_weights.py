@@ -149,3 +149,11 @@ def test_the_weights_that_ship_predict_molecules(molecules, cache, capsys):
     assert node.shape == (BATCH.num_nodes, 64)
     assert edge.shape == (BATCH.num_edges, 68)
     assert float((node - start).detach().abs().max()) > 0.01
+
+
+def test_a_name_may_have_dots(tmp_path):
+    saved = weights.Weights({"x": torch.arange(2)}, {"format": 1, "model": {}})
+    for file in ("a-1.0", "b-1.0.safetensors", "c-1.0.json"):
+        saved.save(tmp_path / file)
+    names = [f"{name}-1.0.{suffix}" for name in "abc" for suffix in ("json", "safetensors")]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names

@@ -70,7 +70,8 @@ class GPS(GraphModel):
         readout: str = "sum",
         attention_bias: bool = False,
     ) -> None:
-        if attention_bias and not callable(getattr(encoding, "all_pairs", None)):
+        all_pairs: Any = getattr(encoding, "all_pairs", None)
+        if attention_bias and not callable(all_pairs):
             raise TypeError(
                 "attention_bias=True needs an encoding with all_pairs(data) -> [G, N, N, node_channels], such as "
                 f"LinearTransformerPE, but got {'none' if encoding is None else type(encoding).__name__}"
@@ -84,6 +85,7 @@ class GPS(GraphModel):
         # Nothing is drawn for it: with and without a bias, all other weights start the same.
         width: Any = getattr(encoding, "node_channels", 0)
         self.pair_weight = nn.Parameter(torch.zeros(heads, width)) if attention_bias else None
+        self._projects = attention_bias and "project" in inspect.signature(all_pairs).parameters
 
     def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
         """Apply the layers."""
@@ -100,9 +102,8 @@ class GPS(GraphModel):
     def _pair_bias(self, data: Any, layout: DenseLayout, weight: Tensor) -> Tensor:
         """`[G, heads, N, N]`."""
         encoding: Any = self.encoding
-        encode = encoding.all_pairs
-        projects = "project" in inspect.signature(encode).parameters
-        pairs = encode(data, project=weight) if projects else encode(data)
+        projects = self._projects
+        pairs = encoding.all_pairs(data, project=weight) if projects else encoding.all_pairs(data)
         graphs, size = layout.mask.shape
         expected = [graphs, size, size, weight.shape[0] if projects else weight.shape[1]]
         if list(pairs.shape) != expected:

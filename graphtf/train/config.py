@@ -22,8 +22,9 @@ class TrainConfig:
     """What to train, on what, and where; written to `config.yaml` of the run folder.
 
     Args:
-        data: `"embedded"` (the molecules that come with graphtf), `"zinc"` (the official ZINC-12k), or a directory with
-            `train`, `val` and perhaps `test` as `.csv` or `.csv.gz`, columns `smiles` and `y`.
+        data: `"embedded"` (the molecules that come with graphtf), `"zinc"` (the official ZINC-12k), `"ogbg-mol..."`,
+            `"qm9:TARGET"`, or a directory with `train`, `val` and perhaps `test` as `.csv` or `.csv.gz`, columns
+            `smiles` and `y` (`"DIR:COLUMN"` for another than `y`).
         pe: positional encoding, one of `none`, `laplacian` (eigenvectors), `signnet` (a sign-invariant network on
             them), `random-walk`, `release` (the paper's, pre-trained to eigenvectors), `linear-transformer` or
             `conductances` (a linear transformer with four heads of learned conductances, and leverages); perhaps with

@@ -49,7 +49,7 @@ def available_splits(data: str) -> tuple[str, ...]:
         ogb_evaluator(data)  # raises if there is no such data set
         return SPLITS
     if _is_qm9(data):
-        qm9_target(data.partition(":")[2] or "0")
+        _qm9_column(data)
         return SPLITS
     folder, _ = _folder_and_column(data)
     return tuple(split for split in SPLITS if split in molecule_splits(folder))
@@ -72,6 +72,10 @@ def task_of(data: str) -> Task:
 
 def _is_qm9(data: str) -> bool:
     return data.partition(":")[0] == "qm9" and not Path(data).is_dir()
+
+
+def _qm9_column(data: str) -> int:
+    return qm9_target(data.partition(":")[2] or "0")
 
 
 def _folder_and_column(data: str) -> tuple[str, str]:
@@ -138,7 +142,7 @@ def _dataset(data: str, split: str, cache: Path, progress: bool) -> Any:
         ogb = ogb_molecules(data, cache / "ogb")
         return ogb[ogb.get_idx_split()[OGB_SPLITS[split]]]
     if _is_qm9(data):
-        target = qm9_target(data.partition(":")[2] or "0")
+        target = _qm9_column(data)
 
         def chosen(graph: Data) -> Data:
             graph = qm9_categories(graph)

@@ -50,7 +50,7 @@ def export_weights(run: str | Path, name: str, out: str | Path) -> Path:
         "model": dict(module.hparams) | {"data": public_name(config.data)},
     }
     file = Path(out) / f"{name}.safetensors"
-    Weights(module.state_dict(), info).save(file.parent / file.name)
+    Weights(module.state_dict(), info).save(file)
     return file
 
 

@@ -85,10 +85,10 @@ def _fit(config: TrainConfig, out: Path, splits: tuple[str, ...], resume: bool) 
     bar = first_process and (config.progress == "bar" or (config.progress == "auto" and sys.stderr.isatty()))
     history = History(lines=show and not bar, train=task.train_log, val=f"val_{task.metric}")
     checkpoint = out / "last.ckpt" if resume and (out / "last.ckpt").is_file() else None
-    if checkpoint is None:
-        pretrain_encoding(module.model.encoding, config.pe, train_graphs, cache_root(config.root), bar)
     with global_settings_kept(), quiet():
         torch.set_num_threads(config.threads)
+        if checkpoint is None:
+            pretrain_encoding(module.model.encoding, config.pe, train_graphs, cache_root(config.root), bar)
         trainer = _trainer(config, task, out, history, bar)
         if first_process:
             write_yaml(out / "config.yaml", config.to_dict())

@@ -39,7 +39,10 @@ class Weights:
         Raises:
             ImportError: safetensors is not installed.
         """
-        file = Path(file).with_suffix(".safetensors")
+        file = Path(file)
+        if file.suffix not in (".safetensors", ".json"):  # a name may have dots
+            file = file.with_name(f"{file.name}.safetensors")
+        file = file.with_suffix(".safetensors")
         write_atomically(file, lambda temporary: write_tensors(temporary, self.tensors))
         write_json(file.with_suffix(".json"), self.info)
 
