@@ -57,3 +57,15 @@ def finished(small, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("runs") / "finished"
     return out, train(small(out, epochs=3))
+
+
+@pytest.fixture(params=["compiled", "plain"])
+def path(request, monkeypatch):
+    """Powers of small graphs by compiled loops, and by tensor operations."""
+    from graphtf.nn import heads
+
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(heads, "has_numba", lambda: False)
+    return request.param

@@ -13,15 +13,6 @@ from graphtf.testing import graph_zoo
 ZOO = graph_zoo()
 
 
-@pytest.fixture(params=["compiled", "plain"])
-def path(request, monkeypatch):
-    if request.param == "compiled":
-        pytest.importorskip("numba")
-    else:
-        monkeypatch.setattr(heads, "has_numba", lambda: False)
-    return request.param
-
-
 def molecule(n, seed, dtype=torch.float32):
     """A random tree with some more edges, categorical and continuous features."""
     generator = torch.Generator().manual_seed(seed)

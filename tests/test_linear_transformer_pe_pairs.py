@@ -25,15 +25,6 @@ every = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 NAMES = ("path", "two components", "single node", "skip-links", "single edge", "no edges")
 
 
-@pytest.fixture(params=["compiled", "plain"])
-def path(request, monkeypatch):
-    if request.param == "compiled":
-        pytest.importorskip("numba")
-    else:
-        monkeypatch.setattr(heads, "has_numba", lambda: False)
-    return request.param
-
-
 def moved(options):
     """An encoder away from its start, as after training."""
     encoder = LinearTransformerPE(k=5, **options).double().eval()
