@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphtf.attention import LinearAttention, StructuredAttention
+    from graphtf.attention import StructuredAttention
     from graphtf.constructions import (
         chebyshev,
         chebyshev_subspace_iteration,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         subspace_iteration,
     )
     from graphtf.incidence import Incidence
+    from graphtf.literal_attention import LinearAttention
     from graphtf.transformer import LinearTransformer, LiteralTransformer
 
 __version__ = "0.1.0"
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "LinearAttention": "attention",
+    "LinearAttention": "literal_attention",
     "StructuredAttention": "attention",
     "chebyshev": "constructions",
     "chebyshev_subspace_iteration": "constructions",

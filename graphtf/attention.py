@@ -1,107 +1,24 @@
-r"""One layer of a linear transformer, in two forms that compute the same thing.
+r"""One layer of a linear transformer: what all layers share, and attention on the registers of a batch.
 
-:class:`LinearAttention` is the literal layer on tokens `Z = [B | registers]`, with explicit Q, K, V and R.
 :class:`StructuredAttention` has parameters that do not depend on `n` or `m`, works on the incidence operator of a whole
-batch, and exports its literal twin.
+batch, and exports its literal twin, :class:`graphtf.literal_attention.LinearAttention` with explicit Q, K, V and R.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from graphtf.activation import Activation, check_activations
 from graphtf.layout import Layout, PaddedLayout
+from graphtf.norms import gram_schmidt, unit_columns
+from graphtf.prompt_layout import PromptLayout
 
 Norm = Literal["none", "column", "gram_schmidt"]
 NORMS: tuple[Norm, ...] = ("none", "column", "gram_schmidt")
-
-
-def rank_tolerance(dtype: torch.dtype) -> float:
-    """Length below which what Gram-Schmidt leaves of a unit column is rounding, and is set to zero."""
-    return 1e3 * torch.finfo(dtype).eps
-
-
-class LinearAttention(nn.Module):
-    r"""Literal linear attention layer on a token matrix, one token a node.
-
-    .. math:: Z \leftarrow \mathrm{norm}\Bigl(Z + \sum_h (Z Q_h K_h^\top Z^\top) (Z V_h) + Z R\Bigr)
-
-    There is no softmax. Tokens of different graphs do not see each other: `batch` masks the score.
-
-    Args:
-        query, key: `[H, d, r]` maps of the `H` heads, `d` the token width.
-        value: `[H, d, d]` maps.
-        skip: `[d, d]` linear skip `R`.
-        unit: `[d]` booleans, the columns that are divided by their Euclidean length, graph by graph.
-        threshold: a column shorter than this becomes zero instead.
-        unit_block: the first so many columns are divided by their common Frobenius norm, graph by graph.
-
-    Shapes:
-        tokens `[n, d]`, batch `[n]` or `None` -> tokens `[n, d]`.
-
-    Example:
-        >>> import torch
-        >>> B = torch.tensor([[1.0], [-1.0]])  # one edge
-        >>> layer = LinearAttention(  # with Q K^T = diag(1, 0) the score is the Laplacian
-        ...     query=torch.tensor([[[1.0], [0.0]]]), key=torch.tensor([[[1.0], [0.0]]]),
-        ...     value=torch.tensor([[[0.0, 0.0], [0.0, -0.5]]]), skip=torch.zeros(2, 2))
-        >>> layer(torch.cat([B, torch.tensor([[1.0], [0.0]])], dim=1))[:, 1].tolist()
-        [0.5, 0.5]
-
-    Reference: Cheng, Carin, Sra, ICLR 2025, equation (1).
-    """
-
-    def __init__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        skip: Tensor,
-        unit: Tensor | None = None,
-        threshold: float = 0.0,
-        unit_block: int = 0,
-    ) -> None:
-        super().__init__()
-        width = skip.shape[0]
-        if skip.shape != (width, width) or value.shape[1:] != (width, width):
-            raise ValueError(
-                f"skip and every value map must be [d, d], but have shapes {list(skip.shape)} and {list(value.shape)}"
-            )
-        if query.shape != key.shape or query.shape[:2] != value.shape[:2]:
-            raise ValueError(
-                f"query and key must both be [H, d, r] with the H and d of value {list(value.shape)}, but have shapes "
-                f"{list(query.shape)} and {list(key.shape)}"
-            )
-        self.query, self.key, self.value = nn.Parameter(query), nn.Parameter(key), nn.Parameter(value)
-        self.skip = nn.Parameter(skip)
-        self.register_buffer("unit", torch.zeros(width, dtype=torch.bool) if unit is None else unit)
-        self.unit: Tensor
-        self.threshold, self.unit_block = threshold, unit_block
-
-    def forward(self, tokens: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Apply the layer to `[n, d]` tokens; `batch` `[n]` keeps graphs apart."""
-        if tokens.dim() != 2 or tokens.shape[1] != self.skip.shape[0]:
-            raise ValueError(f"tokens must have shape [n, {self.skip.shape[0]}], but have {list(tokens.shape)}")
-        batch = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device) if batch is None else batch
-        same = (batch[:, None] == batch[None, :]).to(tokens.dtype)  # [n, n]
-        out = tokens + tokens @ self.skip.to(tokens.dtype)
-        for query, key, value in zip(self.query, self.key, self.value, strict=True):
-            score = (tokens @ query.to(tokens.dtype)) @ (tokens @ key.to(tokens.dtype)).t()
-            out = out + (score * same) @ (tokens @ value.to(tokens.dtype))
-        if bool(self.unit.any()):
-            length = _safe_sqrt(same @ out.square())
-            out = torch.where(self.unit, unit_or_zero(out, length, self.threshold), out)
-        if self.unit_block:
-            block = out[:, : self.unit_block]
-            length = _safe_sqrt(same @ block.square().sum(1, keepdim=True))
-            out = torch.cat([unit_or_zero(block, length, 0.0), out[:, self.unit_block :]], dim=1)
-        return out
-
-    def extra_repr(self) -> str:
-        """Heads and width."""
-        return f"heads={self.value.shape[0]}, width={self.skip.shape[0]}"
 
 
 class Layer(nn.Module):
@@ -122,12 +39,18 @@ class StructuredAttention(Layer):
     r"""Linear attention whose parameters depend neither on the number of nodes nor on that of edges.
 
     .. math::
-        \Phi_b \leftarrow \mathrm{norm}\Bigl(\Phi_b + \sum_h S_h \sum_a \Phi_a V_{hab} + \sum_a \Phi_a R_{ab}\Bigr),
-        \qquad S_h = \beta_h B B^\top + \gamma_h I + \sum_{ab} \Phi_a A_{hab} \Phi_b^\top
+        \Phi_b \leftarrow \mathrm{norm}\Bigl(\mathrm{prox}\Bigl(\Phi_b + \sum_h S_h \sum_a \Phi_a V_{hab}
+        + \sum_a \Phi_a R_{ab}\Bigr)\Bigr), \qquad
+        S_h = \beta_h\, \mathrm{act}_h(B D_h B^\top) + \gamma_h I + \sum_{ab} \Phi_a A_{hab} \Phi_b^\top
 
     `\Phi_a` is register `a`, `[n, k]`. Every weight is a number or, per channel, a diagonal of `k` numbers; so the same
     layer serves any number of columns unless it is per channel. With `update` the operator itself moves:
     `B \leftarrow B + R_B B + S_B B`, then divided by its Frobenius norm, `S_B` a score like the others.
+
+    On a graph `D = I` and `act` is the identity. On prompts (:class:`graphtf.prompt_layout.PromptLayout`) the samples,
+    rows `x_i` in `d` dimensions, take the place of the rows of `B`; there `D` are learned maps, kernels can be
+    activations, and `move` lets the samples move: :math:`X \leftarrow X + \sum_h S_h X M_h` (with
+    :math:`S_h = \mathrm{act}_h(X D_h X^\top)`).
 
     Args:
         laplacian: `[H]` coefficients :math:`\beta`.
@@ -139,6 +62,10 @@ class StructuredAttention(Layer):
             the columns of each register are made orthonormal, a dependent column becomes zero.
         update: `[2]` coefficients `(R_B, beta_B)` of the update of the operator; `None` keeps it.
         update_score: `[p, p, c]` register score in the update.
+        data: `[H, d, d]` maps `D`, for prompts of `d` dimensions; `None` means the identity.
+        act: activation of every head's data score, see :func:`graphtf.activation.masked_scores`; `None` means none.
+        move: `[H, d, d]` maps `M`; `None` keeps the samples.
+        prox: a module that maps the registers `[*, p, k]` before the norm.
 
     Shapes:
         layout, registers `[*, p, k]` -> layout, registers `[*, p, k]`.
@@ -170,6 +97,10 @@ class StructuredAttention(Layer):
         norm: Norm = "none",
         update: Tensor | None = None,
         update_score: Tensor | None = None,
+        data: Tensor | None = None,
+        act: Sequence[Activation] | None = None,
+        move: Tensor | None = None,
+        prox: nn.Module | None = None,
     ) -> None:
         super().__init__()
         heads, registers = value.shape[0], value.shape[1]
@@ -188,6 +119,11 @@ class StructuredAttention(Layer):
                 raise ValueError(f"{name} must have shape {list(shape)} (and channels), but has {list(weight.shape)}")
         if update_score is not None and update is None:
             raise ValueError("update_score needs update, the coefficients (R_B, beta_B)")
+        for name, weight in (("data", data), ("move", move)):
+            if weight is not None and (weight.dim() != 3 or weight.shape != (heads, weight.shape[2], weight.shape[2])):
+                raise ValueError(f"{name} must have shape [{heads}, d, d], but has {list(weight.shape)}")
+        self.act = check_activations(act, heads)
+        self.prox = prox
         self.norm = norm
         self.laplacian, self.value, self.skip = nn.Parameter(laplacian), nn.Parameter(value), nn.Parameter(skip)
         for name, weight in [
@@ -195,12 +131,16 @@ class StructuredAttention(Layer):
             ("score", score),
             ("update", update),
             ("update_score", update_score),
+            ("data", data),
+            ("move", move),
         ]:
             self.register_parameter(name, None if weight is None else nn.Parameter(weight))
         self.identity: nn.Parameter | None
         self.score: nn.Parameter | None
         self.update: nn.Parameter | None
         self.update_score: nn.Parameter | None
+        self.data: nn.Parameter | None
+        self.move: nn.Parameter | None
 
     @property
     def num_registers(self) -> int:
@@ -211,7 +151,8 @@ class StructuredAttention(Layer):
     def is_polynomial(self) -> bool:
         """Whether the layer maps registers linearly, by polynomials in `L` with numbers as coefficients."""
         channels = max(self.value.shape[-1], self.skip.shape[-1])
-        return self.score is None and self.update is None and self.norm == "none" and channels == 1
+        linear = self.score is None and self.update is None and self.data is None and self.move is None
+        return linear and self.prox is None and self.norm == "none" and channels == 1 and {*self.act} == {"id"}
 
     def forward(self, layout: Layout, registers: Tensor) -> tuple[Layout, Tensor]:
         """Apply the layer to `[*, p, k]` registers; returns the layout (with its new operator) and the registers."""
@@ -224,7 +165,7 @@ class StructuredAttention(Layer):
         out = registers + _mix(registers, self.skip.to(dtype))
         for h, value in enumerate(self.value.to(dtype)):
             v = _mix(registers, value).flatten(-2)  # [*, p k]
-            attended = self.laplacian[h].to(dtype) * layout.laplacian(v)
+            attended = self._attend_to_data(layout, h, v)
             if self.identity is not None:
                 attended = attended + self.identity[h].to(dtype) * v
             if self.score is not None:
@@ -232,13 +173,24 @@ class StructuredAttention(Layer):
                     registers.flatten(-2), _mix(registers, _transposed(self.score[h].to(dtype))).flatten(-2), v
                 )
             out = out + attended.view_as(registers)
+        if self.prox is not None:
+            out = self.prox(out)
         if self.norm != "none":
-            out = _unit_columns(layout, out, torch.finfo(dtype).tiny)
+            out = unit_columns(layout, out, torch.finfo(dtype).tiny)
         if self.norm == "gram_schmidt":
-            out = _gram_schmidt(layout, out)
+            out = gram_schmidt(layout, out)
         return self._updated(layout, registers), out
 
+    def _attend_to_data(self, layout: Layout, head: int, v: Tensor) -> Tensor:
+        data = None if self.data is None else self.data[head].to(v.dtype)
+        return self.laplacian[head].to(v.dtype) * layout.laplacian(v, data, self.act[head])
+
     def _updated(self, layout: Layout, registers: Tensor) -> Layout:
+        if self.move is not None:
+            if not isinstance(layout, PromptLayout):
+                raise ValueError("samples of a prompt move; the operator of a graph is changed by `update`, not `move`")
+            change = [self._attend_to_data(layout, h, layout.x @ M.to(layout.x)) for h, M in enumerate(self.move)]
+            return layout.with_samples(layout.x + torch.stack(change).sum(0))
         if self.update is None:
             return layout
         if not isinstance(layout, PaddedLayout):
@@ -256,14 +208,10 @@ class StructuredAttention(Layer):
     def extra_repr(self) -> str:
         """Heads, registers and what the layer does besides."""
         parts = [f"heads={self.value.shape[0]}", f"registers={self.value.shape[1]}", f"norm={self.norm!r}"]
-        parts += [name for name in ("identity", "score", "update") if getattr(self, name) is not None]
+        parts += [
+            name for name in ("identity", "score", "update", "data", "move", "prox") if getattr(self, name) is not None
+        ]
         return ", ".join(parts)
-
-
-def unit_or_zero(x: Tensor, length: Tensor, threshold: float) -> Tensor:
-    """`x / length` where `length` exceeds `threshold`, else zero; safe for gradients."""
-    keep = length > threshold
-    return torch.where(keep, x / torch.where(keep, length, torch.ones_like(length)), torch.zeros_like(x))
 
 
 def _mix(registers: Tensor, weight: Tensor) -> Tensor:
@@ -275,24 +223,3 @@ def _mix(registers: Tensor, weight: Tensor) -> Tensor:
 
 def _transposed(weight: Tensor) -> Tensor:
     return weight.transpose(0, 1)
-
-
-def _safe_sqrt(x: Tensor) -> Tensor:
-    return torch.where(x > 0, torch.where(x > 0, x, 1.0).sqrt(), 0.0)
-
-
-def _unit_columns(layout: Layout, x: Tensor, threshold: float) -> Tensor:
-    return unit_or_zero(x, _safe_sqrt(layout.inner(x, x)), threshold)
-
-
-def _gram_schmidt(layout: Layout, x: Tensor) -> Tensor:
-    """Orthonormal columns of every register, from unit columns; two passes, so that rounding does not matter."""
-    columns: list[Tensor] = []
-    for column in x.unbind(-1):  # [*, p]
-        rest = column.unsqueeze(-1)
-        if columns:
-            basis = torch.stack(columns, -1)  # [*, p, i]
-            for _ in range(2):
-                rest = rest - (basis * layout.inner(basis, rest.expand_as(basis))).sum(-1, keepdim=True)
-        columns.append(_unit_columns(layout, rest, rank_tolerance(x.dtype)).squeeze(-1))
-    return torch.stack(columns, -1)

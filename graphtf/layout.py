@@ -1,18 +1,51 @@
 """How the registers of a batch of graphs lie in memory: a node list (sparse) or padded blocks (dense).
 
-Both layouts offer the same few products, so that a layer is written once. Registers have shape `[*, p, k]`: `p`
-registers of `k` columns, with `*` the nodes `[n]` of the node list or `[G, N]` of the padded blocks.
+All layouts offer the same few products, so that a layer is written once. Registers have shape `[*, p, k]`: `p`
+registers of `k` columns, with `*` the nodes `[n]` of the node list or `[G, N]` of the padded blocks. Prompts, whose
+tokens are samples instead of nodes, have a layout of their own: :class:`graphtf.prompt_layout.PromptLayout`.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
+from graphtf.activation import Activation
 from graphtf.incidence import Incidence
 
 
-class SparseLayout:
+class Layout(Protocol):
+    """The products that layers are made of, in whatever way the registers `[*, p, k]` lie."""
+
+    def laplacian(self, x: Tensor, data: Tensor | None = None, act: Activation = "id") -> Tensor:
+        """`act(K A K^T) x` for `[*, f]`, `K` the rows of a graph's `B` or of the samples, `A = data` (or `I`)."""
+        ...
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """`(query key^T) value` without the score: `[*, a], [*, a], [*, f] -> [*, f]`."""
+        ...
+
+    def inner(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum of `x * y` over the tokens of every graph or prompt, spread back to them."""
+        ...
+
+
+class _Graphs:
+    """What layouts of graphs share: their score is `L`, for the edges of a graph have no weights of their own."""
+
+    def plain(self, data: Tensor | None, act: Activation) -> None:
+        """Raise unless the score is `L`."""
+        if data is not None or act != "id":
+            what = "a data map" if data is not None else f"the activation {act!r}"
+            raise ValueError(
+                f"{what} needs the tokens of a prompt, but these are the nodes of a graph; give their encodings as the "
+                "samples of a PromptLayout"
+            )
+
+
+class SparseLayout(_Graphs):
     """Node list `[n, ...]`; a product with `L` costs two passes over the edges."""
 
     def __init__(self, graph: Incidence) -> None:
@@ -26,8 +59,9 @@ class SparseLayout:
         """The layout's own shape back to `[n, ...]` node values."""
         return x
 
-    def laplacian(self, x: Tensor) -> Tensor:
+    def laplacian(self, x: Tensor, data: Tensor | None = None, act: Activation = "id") -> Tensor:
         """`L x` for `[*, f]`."""
+        self.plain(data, act)
         return self.graph.laplacian @ x
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -51,7 +85,7 @@ class SparseLayout:
         return (local.unsqueeze(1) == columns).to(self.graph.dtype)
 
 
-class PaddedLayout:
+class PaddedLayout(_Graphs):
     """Blocks `[G, N, ...]` padded with zero rows, and one dense `N x N` Laplacian a graph."""
 
     def __init__(self, graph: Incidence, laplacian: Tensor | None = None) -> None:
@@ -89,8 +123,9 @@ class PaddedLayout:
         """`[G, N, ...]` blocks back to `[n, ...]` node values."""
         return x.flatten(0, 1).index_select(0, self.graph.batch * self.size + self.local)
 
-    def laplacian(self, x: Tensor) -> Tensor:
+    def laplacian(self, x: Tensor, data: Tensor | None = None, act: Activation = "id") -> Tensor:
         """`L x` for `[G, N, f]`."""
+        self.plain(data, act)
         return torch.bmm(self.laplacian_blocks, x)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -107,7 +142,18 @@ class PaddedLayout:
         return torch.diag_embed(self.pack(one))
 
 
-Layout = SparseLayout | PaddedLayout
+GraphLayout = SparseLayout | PaddedLayout
+
+
+def graph_layout(layout: Layout, layer: str) -> GraphLayout:
+    """`layout` if it is one of graphs.
+
+    Raises:
+        TypeError: it is another, for which `layer` is not defined.
+    """
+    if not isinstance(layout, GraphLayout):
+        raise TypeError(f"{layer} runs on graphs, but got a {type(layout).__name__}")
+    return layout
 
 
 def local_index(graph: Incidence) -> tuple[Tensor, int]:

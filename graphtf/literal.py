@@ -7,21 +7,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from graphtf.attention import Layer, LinearAttention, StructuredAttention, rank_tolerance
+from graphtf.activation import check_activations
+from graphtf.attention import Layer, StructuredAttention
+from graphtf.literal_attention import LinearAttention
 from graphtf.lobpcg import LOBPCG, LiteralLOBPCG
 from graphtf.memory import ConjugateGradient, LiteralConjugateGradient
+from graphtf.norms import rank_tolerance
 
 
 def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dtype) -> Sequence[nn.Module]:
     r"""Literal layers that do together what one structured layer does.
 
-    The map of the scores is :math:`Q_h K_h^\top = \mathrm{diag}(\beta_h I_m, A_h)`, that of the values
-    :math:`V_h = \mathrm{diag}(0, V_h)`; weights of registers act on every one of the `k` columns. Gram-Schmidt becomes
-    two attention layers a column: score :math:`\sum_{j<i} \phi_j \phi_j^\top`, value :math:`-\phi_i`.
+    The map of the scores is :math:`Q_h K_h^\top = \mathrm{diag}(\beta_h D_h, A_h)`, that of the values
+    :math:`V_h = \mathrm{diag}(M_h, V_h)`; weights of registers act on every one of the `k` columns. Gram-Schmidt
+    becomes two attention layers a column: score :math:`\sum_{j<i} \phi_j \phi_j^\top`, value :math:`-\phi_i`.
 
     Args:
         layer: the structured layer, or one with memory, whose twin is one layer with explicit scores.
-        num_edges: number of edges `m`, the width of the block `B`.
+        num_edges: number of edges `m`, the width of the block `B`; for prompts `d`, that of a sample.
         channels: number of columns `k` of every register.
         dtype: floating type of the weights.
 
@@ -36,6 +39,7 @@ def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dty
 
     Raises:
         TypeError: the layer is of a kind that has no literal twin.
+        ValueError: it has a proximal step, or an activation with a factor outside or a register score inside.
     """
     if isinstance(layer, ConjugateGradient):
         return [LiteralConjugateGradient(layer, num_edges, channels, dtype)]
@@ -45,13 +49,20 @@ def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dty
         raise TypeError(
             f"a layer must be a StructuredAttention, ConjugateGradient or LOBPCG, but got {type(layer).__name__}"
         )
+    if layer.prox is not None:
+        raise ValueError("a layer with a proximal step has no twin in one attention layer; its network comes after")
+    if any(act != "id" for act in layer.act) and (layer.score is not None or bool((layer.laplacian != 1).any())):
+        raise ValueError("an activation acts on the whole score of a head: laplacian must be 1 and score None")
     m, p = num_edges, layer.skip.shape[0]
     width = m + p * channels
     heads = layer.value.shape[0]
 
     def block(registers: Tensor | None, edges: Tensor | float = 0.0) -> Tensor:
         out = torch.zeros(width, width, dtype=dtype)
-        out.diagonal()[:m] = torch.as_tensor(edges, dtype=dtype)
+        if isinstance(edges, Tensor) and edges.dim() == 2:
+            out[:m, :m] = edges
+        else:
+            out.diagonal()[:m] = torch.as_tensor(edges, dtype=dtype)
         if registers is not None:
             full = registers.detach().to(dtype).expand(p, p, channels)
             out[m:, m:] = torch.diag_embed(full).permute(0, 2, 1, 3).reshape(p * channels, p * channels)
@@ -60,10 +71,12 @@ def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dty
     query, key, value = [], [], []
     skip = block(layer.skip)
     for h in range(heads):
-        query.append(block(None if layer.score is None else layer.score[h], layer.laplacian[h].detach()))
-        value.append(block(layer.value[h]))
+        beta = layer.laplacian[h].detach().to(dtype)
+        edges = beta if layer.data is None else beta * layer.data[h].detach().to(dtype)
+        query.append(block(None if layer.score is None else layer.score[h], edges))
+        value.append(block(layer.value[h], 0.0 if layer.move is None else layer.move[h].detach().to(dtype)))
         if layer.identity is not None:
-            skip = skip + layer.identity[h].detach().to(dtype) * value[-1]
+            skip = skip + layer.identity[h].detach().to(dtype) * block(layer.value[h])
     if layer.update is not None:
         keep, coefficient = layer.update.detach()
         query.append(block(layer.update_score, coefficient))
@@ -75,7 +88,8 @@ def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dty
     unit[m:] = layer.norm != "none"
     tiny = torch.finfo(dtype).tiny
     unit_block = 0 if layer.update is None else m
-    first = LinearAttention(torch.stack(query), torch.stack(key), torch.stack(value), skip, unit, tiny, unit_block)
+    act = layer.act + check_activations(None, len(query) - heads)
+    first = LinearAttention(torch.stack(query), torch.stack(key), torch.stack(value), skip, unit, tiny, unit_block, act)
     return [first, *_gram_schmidt_layers(layer, m, channels, dtype)]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from graphtf.attention import Layer, rank_tolerance, unit_or_zero
-from graphtf.layout import Layout, PaddedLayout
+from graphtf.attention import Layer
+from graphtf.layout import GraphLayout, Layout, PaddedLayout, graph_layout
 from graphtf.memory import PRECONDITIONERS, Preconditioner, jacobi, laplacian_diagonal, ratio
+from graphtf.norms import rank_tolerance, unit_or_zero
 from graphtf.validate import check_choice
 
 
@@ -61,6 +62,7 @@ class LOBPCG(Layer):
 
     def forward(self, layout: Layout, registers: Tensor) -> tuple[Layout, Tensor]:
         """Apply the step to `[*, 2, k]` registers."""
+        layout = graph_layout(layout, "LOBPCG")
         x, p = registers.unbind(-2)
         k, small = x.shape[-1], negligible(x.dtype)
 
@@ -171,7 +173,7 @@ def lowest(H: Tensor, there: Tensor, k: int) -> Tensor:
     return (U * exists.unsqueeze(1))[:, :, :k]
 
 
-def _scores(layout: Layout, a: Tensor, b: Tensor) -> Tensor:
+def _scores(layout: GraphLayout, a: Tensor, b: Tensor) -> Tensor:
     """`[G, s, t]` products `a^T b` of the columns on every graph."""
     if isinstance(layout, PaddedLayout):
         return a.mT @ b
@@ -181,7 +183,7 @@ def _scores(layout: Layout, a: Tensor, b: Tensor) -> Tensor:
     return outer.new_zeros(layout.graph.num_graphs, *outer.shape[1:]).index_add(0, layout.graph.batch, outer)
 
 
-def _combine(layout: Layout, a: Tensor, coefficients: Tensor) -> Tensor:
+def _combine(layout: GraphLayout, a: Tensor, coefficients: Tensor) -> Tensor:
     """Combinations of the columns `a` by `[G, s, t]` coefficients of every graph."""
     if isinstance(layout, PaddedLayout):
         return a @ coefficients

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtf.attention import Layer
-from graphtf.layout import Layout, PaddedLayout
+from graphtf.layout import Layout, PaddedLayout, graph_layout
 from graphtf.validate import check_choice
 
 Preconditioner = Literal["none", "jacobi"]
@@ -214,9 +214,10 @@ class LiteralConjugateGradient(nn.Module):
 
 def laplacian_diagonal(layout: Layout) -> Tensor:
     """`[*]` diagonal of `L`, in the shape of a layout."""
-    if isinstance(layout, PaddedLayout):
-        return layout.laplacian_blocks.diagonal(dim1=1, dim2=2)
-    return layout.graph._laplacian_entries()[3]
+    graphs = graph_layout(layout, "the Jacobi preconditioner")
+    if isinstance(graphs, PaddedLayout):
+        return graphs.laplacian_blocks.diagonal(dim1=1, dim2=2)
+    return graphs.graph._laplacian_entries()[3]
 
 
 def jacobi(diagonal: Tensor) -> Callable[[Tensor], Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from graphtf.attention import Layer, StructuredAttention
 from graphtf.incidence import Incidence
-from graphtf.layout import Layout, PaddedLayout, SparseLayout
+from graphtf.layout import GraphLayout, Layout, PaddedLayout, SparseLayout
 from graphtf.products import as_operand
 from graphtf.validate import check_positive_int
 
@@ -183,14 +183,14 @@ class LiteralTransformer(nn.Module):
         super().__init__()
         self.layers, self.loops = nn.ModuleList(layers), loops
 
-    def forward(self, tokens: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Run the layers on `[n, d]` tokens; `batch` `[n]` keeps graphs apart."""
+    def forward(self, tokens: Tensor, batch: Tensor | None = None, keys: Tensor | None = None) -> Tensor:
+        """Run the layers on `[n, d]` tokens; `batch` `[n]` keeps graphs apart, `keys` `[n]` are attended to (all)."""
         for _ in range(self.loops):
             for layer in self.layers:
-                tokens = layer(tokens, batch)
+                tokens = layer(tokens, batch) if keys is None else layer(tokens, batch, keys)
         return tokens
 
 
-def make_layout(graph: Incidence, name: LayoutName) -> Layout:
+def make_layout(graph: Incidence, name: LayoutName) -> GraphLayout:
     """The `"sparse"` or `"padded"` layout of a graph."""
     return PaddedLayout(graph) if name == "padded" else SparseLayout(graph)

@@ -15,6 +15,7 @@ PARTS = {
     "nn": {"solvers", "weights"},
     "solvers": set(),
     "networkx_backend": {"solvers"},
+    "incontext": set(),
     "learn": {"solvers"},
     "transforms": {"nn", "solvers"},
     "datasets": {"nn", "transforms"},

@@ -12,10 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graphtf.attention import LinearAttention, Norm, StructuredAttention
+from graphtf.attention import Norm, StructuredAttention
 from graphtf.layout import PaddedLayout
 from graphtf.learn.symmetry import average_over_edges
 from graphtf.learn.tasks import MAX_EDGES, NUM_NODES, Problem, Task
+from graphtf.literal_attention import LinearAttention
 from graphtf.transformer import LinearTransformer, LiteralTransformer
 
 Model = Literal["structured", "literal"]

@@ -1,0 +1,92 @@
+"""Layers of in-context models from a few numbers, some of them trained and the others fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from graphtf.attention import StructuredAttention
+
+Entries = Mapping[tuple[str, str], float]
+
+
+class FixedEntries(nn.Module):
+    """Parametrization of a weight some entries of which are fixed at what they are.
+
+    Args:
+        weight: the weight at the start.
+        trained: booleans of its shape.
+    """
+
+    def __init__(self, weight: Tensor, trained: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("trained", trained)
+        self.register_buffer("fixed", torch.where(trained, 0.0, weight))
+        self.trained: Tensor
+        self.fixed: Tensor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight with its fixed entries."""
+        return torch.where(self.trained, weight, self.fixed.to(weight.dtype))
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What an assignment of `weight` stores; fixed entries stay what they are."""
+        return weight
+
+
+def fix_entries(layer: nn.Module, name: str, trained: Tensor) -> None:
+    """Train only the entries `trained` of the parameter `name`, or none at all."""
+    weight: Tensor = getattr(layer, name)
+    if not bool(trained.any()):
+        weight.requires_grad_(False)
+    elif not bool(trained.all()):
+        parametrize.register_parametrization(layer, name, FixedEntries(weight.detach().clone(), trained))
+
+
+def prompt_layer(
+    names: tuple[str, ...],
+    value: Entries,
+    skip: Entries,
+    trained: frozenset[tuple[str, tuple[str, str]]] = frozenset(),
+    data: Tensor | None = None,
+    heads: int = 1,
+    **options: object,
+) -> StructuredAttention:
+    """A layer with the same maps in every head, of which only `trained` entries and `data` are trained.
+
+    Args:
+        names: the registers.
+        value: entries (from, to) of the value map.
+        skip: entries of the skip map.
+        trained: pairs of `"value"` or `"skip"` and the entry.
+        data: `[H, d, d]` preconditioners.
+        heads: number of heads.
+        **options: `act`, `move`, `prox` of :class:`graphtf.StructuredAttention`.
+    """
+    p = len(names)
+    maps, masks = {}, {}
+    for name, entries in (("value", value), ("skip", skip)):
+        maps[name], masks[name] = torch.zeros(p, p, 1), torch.zeros(p, p, 1, dtype=torch.bool)
+        for (a, b), number in entries.items():
+            maps[name][names.index(a), names.index(b)] = number
+    for name, (a, b) in trained:
+        masks[name][names.index(a), names.index(b)] = True
+    layer = StructuredAttention(
+        laplacian=torch.ones(heads),
+        value=maps["value"].expand(heads, p, p, 1).clone(),
+        skip=maps["skip"],
+        data=data,
+        **options,  # type: ignore[arg-type]
+    )
+    layer.laplacian.requires_grad_(False)
+    fix_entries(layer, "value", masks["value"].expand(heads, p, p, 1).clone())
+    fix_entries(layer, "skip", masks["skip"])
+    return layer
+
+
+def initial_maps(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
+    """Normal entries of standard deviation `std`."""
+    return std * torch.randn(shape, generator=generator)
