@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from graphtf.cli_parser import build_parser
+from graphtf.cli_parser import PROMPT_TASKS, build_parser
 from graphtf.configs import load_recipe, recipe_names
 
 
@@ -51,7 +51,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _config(base: dict[str, Any], given: dict[str, Any], pe_options: str | None = None) -> Any:
     """A configuration from the options of a recipe or a file, and those of the command line, which override them."""
     from graphtf.train.config import TrainConfig
-    from graphtf.train.encoding_options import format_encoding, has_layers, parse_encoding, parse_options
+    from graphtf.train.encoding_options import format_encoding, has_layers, has_pairs, parse_encoding, parse_options
 
     options = base | given
     before = TrainConfig(**base).pe
@@ -63,6 +63,8 @@ def _config(base: dict[str, Any], given: dict[str, Any], pe_options: str | None 
         options["pe_dim"] = given.get("pe_dim")
         if not has_layers(name):
             options["pe_lr_scale"] = given.get("pe_lr_scale", 1.0)
+    if options.get("model") != "gps" or not has_pairs(options["pe"]):
+        options["attention_bias"] = given.get("attention_bias", False)
     return TrainConfig(**options)
 
 
@@ -124,6 +126,20 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _learn(arguments: argparse.Namespace) -> None:
+    out = arguments.out or f"runs/learn-{arguments.task}-{arguments.preset}"
+    shown = arguments.progress == "bar" or (arguments.progress == "auto" and sys.stderr.isatty())
+    made = "checkpoints, metrics.json, table.md and learn.png"
+    if arguments.task in PROMPT_TASKS:
+        others = [f"--{name}" for name in ("layers", "models", "graphs") if getattr(arguments, name) is not None]
+        if others:
+            raise ValueError(f"{', '.join(others)} belong to tasks on graphs, not to --task {arguments.task}")
+        from graphtf.learn import incontext_run
+
+        found = incontext_run.learn_in_context(
+            arguments.task, out, arguments.preset, arguments.seeds, arguments.steps, shown
+        )
+        print(f"{incontext_run.table(found)}\n\n{made}: {out}")
+        return
     from graphtf.learn import LearnConfig, learn
     from graphtf.learn.report import table
     from graphtf.learn.run import PRESETS
@@ -133,16 +149,14 @@ def _learn(arguments: argparse.Namespace) -> None:
     given = {"models": arguments.models and tuple(arguments.models), "graphs": arguments.graphs}
     config = LearnConfig(
         task=arguments.task,
-        layers=arguments.layers,
+        layers=arguments.layers or (1, 3, 5, 7, 9),
         seeds=arguments.seeds,
         steps=steps if arguments.steps is None else dict.fromkeys(steps, arguments.steps),
         test_graphs=preset["test_graphs"],
         **{"graphs": preset["graphs"], **{name: value for name, value in given.items() if value is not None}},
     )
-    out = arguments.out or f"runs/learn-{config.task}-{arguments.preset}"
-    shown = arguments.progress == "bar" or (arguments.progress == "auto" and sys.stderr.isatty())
     metrics = learn(config, out, progress=shown)
-    print(f"{table(metrics)}\n\ncheckpoints, metrics.json, table.md and learn.png: {out}")
+    print(f"{table(metrics)}\n\n{made}: {out}")
 
 
 def _model(arguments: argparse.Namespace) -> str | Path:

@@ -9,6 +9,8 @@ from graphtf.configs import recipe_names
 
 PES = ("none", "laplacian", "signnet", "random-walk", "release", "linear-transformer", "conductances")
 COMPARED = ("none", "laplacian", "random-walk", "linear-transformer", "conductances")
+GRAPH_TASKS = ("electric", "resistive", "heat", "eigenvectors")
+PROMPT_TASKS = ("regression", "memformer")
 DATA_HELP = (
     "embedded, zinc, ogbg-mol..., qm9:TARGET, or a directory with train/val[/test].csv[.gz] (columns smiles,y; "
     "DIR:COLUMN for another than y)"
@@ -111,18 +113,21 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
 
 def _add_learn(learn: argparse.ArgumentParser) -> None:
     learn.add_argument(
-        "--task", required=True, choices=("electric", "resistive", "heat", "eigenvectors"), help="what is learned"
+        "--task",
+        required=True,
+        choices=(*GRAPH_TASKS, *PROMPT_TASKS),
+        help="what is learned: an algorithm on graphs, or one in context, on prompts",
     )
-    learn.add_argument(
-        "--layers", type=_integers, default=(1, 3, 5, 7, 9), metavar="N,N,...", help="depths (1,3,5,7,9)"
-    )
+    learn.add_argument("--layers", type=_integers, metavar="N,N,...", help="depths, of graph tasks (1,3,5,7,9)")
     learn.add_argument(
         "--preset", choices=("quick", "full"), default="quick", help="minutes, or the documented numbers (quick)"
     )
-    learn.add_argument("--models", nargs="+", choices=("structured", "literal"), help="which transformers (both)")
+    learn.add_argument(
+        "--models", nargs="+", choices=("structured", "literal"), help="which transformers, of graph tasks (both)"
+    )
     learn.add_argument("--seeds", type=_integers, default=(0, 1, 2), metavar="N,N,...", help="seeds (0,1,2)")
-    learn.add_argument("--steps", type=int, metavar="N", help="training steps of either model (as in the preset)")
-    learn.add_argument("--graphs", type=int, metavar="N", help="graphs a step and seed (as in the preset)")
+    learn.add_argument("--steps", type=int, metavar="N", help="training steps of a model (as in the preset)")
+    learn.add_argument("--graphs", type=int, metavar="N", help="graphs a step and seed, of graph tasks (preset)")
     learn.add_argument("--out", metavar="DIR", help="folder (runs/learn-TASK-PRESET)")
     learn.add_argument(
         "--progress", choices=("auto", "bar", "none"), default="auto", help="how to show progress (auto)"
@@ -166,6 +171,12 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=("transformer", "gine", "gps"), help="backbone (transformer)")
     parser.add_argument("--norm", choices=("batch", "layer"), help="normalisation (batch)")
     parser.add_argument("--readout", choices=("sum", "mean"), help="pooling of the nodes (sum)")
+    parser.add_argument(
+        "--attention-bias",
+        action=argparse.BooleanOptionalAction,
+        help="let a linear transformer's encoding of all pairs of nodes bias the attention of gps; compare does where "
+        "the encoding has pairs (no)",
+    )
     parser.add_argument("--accelerator", metavar="NAME", help="Lightning accelerator: auto, cpu, gpu ... (auto)")
     parser.add_argument("--strategy", metavar="NAME", help="Lightning strategy: auto, ddp ... (auto)")
     parser.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")

@@ -16,7 +16,7 @@ PARTS = {
     "solvers": set(),
     "networkx_backend": {"solvers"},
     "incontext": set(),
-    "learn": {"solvers"},
+    "learn": {"solvers", "incontext"},
     "transforms": {"nn", "solvers"},
     "datasets": {"nn", "transforms"},
     "models": {"nn"},

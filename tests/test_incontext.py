@@ -217,6 +217,18 @@ def test_gradients_reach_every_trained_weight(name: str) -> None:
             assert torch.isfinite(weight.grad).all(), key
 
 
+def test_only_trained_numbers_are_counted() -> None:
+    counts = {
+        "a": linear_transformer(D, 3, sparsity="a").num_parameters,
+        "scalar cgd": memformer(D, 3, preconditioner="scalar").num_parameters,
+        "diagonal cgd": memformer(D, 3, preconditioner="diag").num_parameters,
+        "scalar lfom": memformer(D, 3, "lfom", preconditioner="scalar").num_parameters,
+        "kernel": kernel_transformer(D, 3, ("exp", "id"), learn_maps=False).num_parameters,
+    }
+    # three numbers a layer for one register of memory; l + 1 for all past steps; one a head
+    assert counts == {"a": 75, "scalar cgd": 9, "diagonal cgd": 24, "scalar lfom": 1 + 2 + 3, "kernel": 6}
+
+
 @pytest.mark.parametrize("heads", [1, 3])
 def test_several_label_columns_are_predicted_side_by_side(heads: int) -> None:
     prompt = prompts()

@@ -78,6 +78,52 @@ def test_projection_inside_is_projection_after(options, path):
     assert float(results[0][1].abs().max()) > 0
 
 
+@every
+@pytest.mark.parametrize("projected", [False, True])
+def test_one_computation_gives_nodes_edges_and_pairs(options, projected, path):
+    encoder = moved(options)
+    graph = disjoint_union([ZOO[name] for name in NAMES])
+    weight = torch.randn(3, encoder.node_channels, dtype=torch.float64, requires_grad=True)
+    w = graph.weight.clone().requires_grad_()
+    graph, project = graph._replace(weight=w), weight if projected else None
+    inputs = [w, *encoder.parameters(), *([weight] if projected else [])]
+    results = []
+    for joint in (True, False):
+        if joint:
+            found = encoder.encode_with_pairs(graph, project=project)
+        else:
+            found = (*encoder(graph, return_edge=True), encoder.all_pairs(graph, project=project))
+        gradients = torch.autograd.grad(sum(t.sin().sum() for t in found), inputs, allow_unused=True)
+        results.append([*(t.detach() for t in found), *gradients])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=1e-9)
+    assert float(results[0][3].abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_all_three_have_the_same_random_columns_or_slots(options):
+    encoder, (tail, head) = LinearTransformerPE(k=3, **options).train(), ZOO["skip-links"].index
+    node, edge, pairs = (t.detach() for t in encoder.encode_with_pairs(ZOO["skip-links"]))
+    torch.testing.assert_close(pairs[0, tail, head], edge[:, : encoder.node_channels])
+    if options.get("init") == "slots":
+        torch.testing.assert_close(edge, node[tail] * node[head])
+    else:
+        torch.testing.assert_close(pairs[0].diagonal().t(), node)
+
+
+@pytest.mark.parametrize("leverage", [False, True])
+def test_listed_edges_may_be_loops_and_nodes_mixed(leverage, path):
+    edge_index = torch.tensor([[1, 3, 0, 2, 2, 2, 4, 5], [3, 1, 2, 0, 2, 4, 2, 5]])  # 5 is isolated
+    encoder = LinearTransformerPE(k=3, heads=2, leverage=leverage, edge_types=4)
+    given = {"batch": torch.tensor([1, 0, 1, 0, 1, 0]), "edge_attr": torch.tensor([1, 1, 2, 2, 0, 3, 3, 0])}
+    found = encoder.encode_with_pairs(edge_index, **given)
+    expected = (*encoder(edge_index, return_edge=True, **given), encoder.all_pairs(edge_index, **given))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert found[1].shape == (8, 8 if leverage else 6)
+    torch.testing.assert_close(found[1][4, :6], found[0][2])  # a loop is a pair of a node with itself
+
+
 @pytest.mark.parametrize(
     "options", [{"start": "electric"}, {"normalization": "spectral"}, {"heads": 2, "start": "resistive"}]
 )
@@ -157,6 +203,9 @@ def test_data_with_learned_conductances():
     torch.testing.assert_close(other, found)
     with pytest.raises(ValueError, match="learned from x"):
         encoder.all_pairs(batch.edge_index, batch=batch.batch, edge_attr=batch.edge_attr)
+    joint, apart = encoder.encode_with_pairs(batch), (*encoder(batch, return_edge=True), found)
+    for one, expected in zip(joint, apart, strict=True):
+        torch.testing.assert_close(one, expected)
 
 
 @every
@@ -166,6 +215,9 @@ def test_degenerate_batches(options, path):
         found = encoder.all_pairs(ZOO[name])
         assert found.shape == (ZOO[name].num_graphs, shape, shape, encoder.node_channels)
         assert bool(torch.isfinite(found).all())
+        joint = encoder.encode_with_pairs(ZOO[name])
+        assert [len(t) for t in joint] == [ZOO[name].num_nodes, ZOO[name].num_edges, ZOO[name].num_graphs]
+        torch.testing.assert_close(joint[0], encoder(ZOO[name]))
 
 
 def test_half_precision_and_autocast():
@@ -175,6 +227,9 @@ def test_half_precision_and_autocast():
         torch.testing.assert_close(encoder.all_pairs(graph), expected, atol=0, rtol=0)
     found = encoder.to(torch.bfloat16).all_pairs(graph)
     assert found.dtype == torch.bfloat16
+    for one, other in zip(encoder.encode_with_pairs(graph), (*encoder(graph, return_edge=True), found), strict=True):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=2**-7)
     torch.testing.assert_close(found.float(), expected, atol=1e-6, rtol=2**-7)
 
 
@@ -190,6 +245,8 @@ def test_wrong_projection():
     for project in (torch.ones(8), torch.ones(8, 3)):
         with pytest.raises(ValueError, match=r"project must be \[C, 8\]"):
             encoder.all_pairs(ZOO["path"], project=project)
+        with pytest.raises(ValueError, match=r"project must be \[C, 8\]"):
+            encoder.encode_with_pairs(ZOO["path"], project=project)
 
 
 def test_normalized_operators():
@@ -198,5 +255,7 @@ def test_normalized_operators():
         one = LinearTransformerPE(k=3, init=init).eval()
         torch.testing.assert_close(one.all_pairs(graph.normalized("sym")), one.all_pairs(graph))
         torch.testing.assert_close(one(graph.normalized("sym")), one(graph))
+        for ours, theirs in zip(*(one.encode_with_pairs(g) for g in (graph.normalized("sym"), graph)), strict=True):
+            torch.testing.assert_close(ours, theirs)
         with pytest.raises(ValueError, match="without normalization"):
             LinearTransformerPE(k=3, init=init, heads=2).all_pairs(graph.normalized("sym"))

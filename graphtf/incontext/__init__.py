@@ -7,15 +7,29 @@ from graphtf.incontext.memformer import memformer
 from graphtf.incontext.model import InContextTransformer
 from graphtf.incontext.prompts import Prompt
 from graphtf.incontext.regression import InContextRegression
+from graphtf.incontext.sparse import (
+    ShortestPathTransformer,
+    SparsePrompt,
+    SparseRecoveryPrompt,
+    UnrolledLasso,
+    analytic_dictionary,
+    nmse_db,
+)
 
 __all__ = [
     "AdaptiveDescent",
     "InContextRegression",
     "InContextTransformer",
     "Prompt",
+    "ShortestPathTransformer",
+    "SparsePrompt",
+    "SparseRecoveryPrompt",
+    "UnrolledLasso",
+    "analytic_dictionary",
     "gradient_descent_transformer",
     "kernel_transformer",
     "linear_transformer",
     "memformer",
+    "nmse_db",
     "one_layer_optimum",
 ]

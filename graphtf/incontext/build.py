@@ -37,6 +37,12 @@ class FixedEntries(nn.Module):
         return weight
 
 
+def count_trained(module: nn.Module) -> int:
+    """Number of trained numbers, those that are fixed left out."""
+    fixed = sum(int((~m.trained).sum()) for m in module.modules() if isinstance(m, FixedEntries))
+    return sum(p.numel() for p in module.parameters() if p.requires_grad) - fixed
+
+
 def fix_entries(layer: nn.Module, name: str, trained: Tensor) -> None:
     """Train only the entries `trained` of the parameter `name`, or none at all."""
     weight: Tensor = getattr(layer, name)

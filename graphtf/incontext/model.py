@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtf.attention import Layer, StructuredAttention
+from graphtf.incontext.build import count_trained
 from graphtf.incontext.prompts import Prompt
 from graphtf.transformer import LinearTransformer, LiteralTransformer
 
@@ -52,7 +53,7 @@ class InContextTransformer(nn.Module):
     @property
     def num_parameters(self) -> int:
         """Number of trained parameters."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return count_trained(self)
 
     def forward(self, prompt: Prompt, *, return_all: bool = False) -> Tensor:
         """Predict the label of the last sample of every prompt.

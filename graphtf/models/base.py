@@ -78,6 +78,10 @@ class GraphModel(nn.Module):
             if check_positive_int("edge_channels of the encoding", sizes[1], minimum=0):
                 self.edge_projection = _projection(int(sizes[1]), channels)
 
+    def encode(self, encoding: nn.Module, data: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Encoding of nodes and edges, and of all pairs of nodes in models whose :meth:`propagate` takes `pairs`."""
+        return *encoding(data, return_edge=True), None
+
     def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
         """Node states `[n, channels]` after all layers, from embedded nodes and edges `[E, channels]`.
 
@@ -95,8 +99,10 @@ class GraphModel(nn.Module):
             e = _rows(self.edge_embedding(data.edge_attr), num_edges, "data.edge_attr", "edges")
         else:
             e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
+        more = {}
         if self.encoding is not None and self.node_projection is not None:
-            node, edge = self.encoding(data, return_edge=True)
+            node, edge, pairs = self.encode(self.encoding, data)
+            more = {} if pairs is None else {"pairs": pairs}
             h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
             if self.edge_projection is not None:
                 e = e + self.edge_projection(_rows(edge, num_edges, "the encoding", "edges").to(e.dtype))
@@ -105,7 +111,7 @@ class GraphModel(nn.Module):
             graphs, batch = 1, data.edge_index.new_zeros(len(h))
         else:
             graphs = data.num_graphs if isinstance(data, Batch) else int(batch.max()) + 1
-        h = self.propagate(h, e, data, batch, graphs)
+        h = self.propagate(h, e, data, batch, graphs, **more)
         pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
         if self.readout == "mean":
             pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)

@@ -35,7 +35,8 @@ class GPS(GraphModel):
         norm: `"batch"` or `"layer"`.
         attention_bias: use `all_pairs(data) -> [G, N, N, node_channels]` of the encoding, where node `i` of a graph is
             its `i`-th in the batch and the padding is ignored; see :meth:`graphtf.nn.LinearTransformerPE.all_pairs`. If
-            it takes an argument `project`, it gets `W` there and gives `[G, N, N, heads]`.
+            it takes an argument `project`, it gets `W` there and gives `[G, N, N, heads]`. An encoding that also has
+            :meth:`encode_with_pairs <graphtf.nn.LinearTransformerPE.encode_with_pairs>` is asked once for everything.
 
     Shapes:
         a `Data` or `Batch` of `G` graphs -> `[G, out_channels]`.
@@ -87,28 +88,38 @@ class GPS(GraphModel):
         self.pair_weight = nn.Parameter(torch.zeros(heads, width)) if attention_bias else None
         self._projects = attention_bias and "project" in inspect.signature(all_pairs).parameters
 
-    def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
+    def encode(self, encoding: Any, data: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Encoding of the nodes, of the edges, and with a bias of all pairs of nodes."""
+        if self.pair_weight is None:
+            return super().encode(encoding, data)
+        options = {"project": self.pair_weight} if self._projects else {}
+        if self._projects and callable(getattr(encoding, "encode_with_pairs", None)):
+            node, edge, pairs = encoding.encode_with_pairs(data, **options)
+            return node, edge, pairs
+        return *encoding(data, return_edge=True), encoding.all_pairs(data, **options)
+
+    def propagate(
+        self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int, pairs: Tensor | None = None
+    ) -> Tensor:
         """Apply the layers."""
         layout = DenseLayout.from_batch(batch, len(h), num_graphs, self.heads)
         loops = EdgeLoops.find(data.edge_index, len(h), batch)
         bias = layout.logits_mask(h.dtype)
-        if self.pair_weight is not None:
+        if pairs is not None:
             real = layout.mask[:, None, :, None] & layout.mask[:, None, None, :]
-            bias = torch.where(real, self._pair_bias(data, layout, self.pair_weight).to(h.dtype), bias.min())
+            bias = torch.where(real, self._pair_bias(pairs, layout).to(h.dtype), bias.min())
         for layer in self.layers:
             h = layer(h, data.edge_index, edge_attr=e, layout=layout, loops=loops, bias=bias)
         return h
 
-    def _pair_bias(self, data: Any, layout: DenseLayout, weight: Tensor) -> Tensor:
+    def _pair_bias(self, pairs: Tensor, layout: DenseLayout) -> Tensor:
         """`[G, heads, N, N]`."""
-        encoding: Any = self.encoding
-        projects = self._projects
-        pairs = encoding.all_pairs(data, project=weight) if projects else encoding.all_pairs(data)
-        graphs, size = layout.mask.shape
-        expected = [graphs, size, size, weight.shape[0] if projects else weight.shape[1]]
+        weight: Any = self.pair_weight
+        (graphs, size), (heads, channels) = layout.mask.shape, weight.shape
+        expected = [graphs, size, size, heads if self._projects else channels]
         if list(pairs.shape) != expected:
             raise ValueError(
                 f"all_pairs of the encoding must give {expected}, a number for every channel and pair of nodes, but "
                 f"gives {list(pairs.shape)}"
             )
-        return (pairs if projects else linear(pairs, weight.to(pairs.dtype))).permute(0, 3, 1, 2)
+        return (pairs if self._projects else linear(pairs, weight.to(pairs.dtype))).permute(0, 3, 1, 2)

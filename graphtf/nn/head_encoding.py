@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from graphtf.nn.linear_transformer_pe import LinearTransformerPE
 
 
+HALF = (torch.float16, torch.bfloat16)
+
+
 def encode_heads(
     module: LinearTransformerPE,
     graph: Incidence,
@@ -41,26 +44,57 @@ def encode_heads(
     Raises:
         ValueError: the operator is normalized, or features are missing.
     """
-    config, transformer = module.config, module.transformer
-    parameter = transformer.stack[0].value.dtype
+    config, parameter = module.config, module.transformer.stack[0].value.dtype
     with torch.autocast(graph.device.type, enabled=False):
         graph, weight = networks(module, graph, listed, x, edge_attr)
-        dtype = graph.dtype
-        mix = torch.stack([module.coefficients(dtype, head) for head in range(config.heads)])  # [H, k, k + 1]
-        node, edge = head_entries(graph, weight, config.k)
-        node = torch.einsum("nhj,hlj->nhl", node, mix[..., 1:]) + mix[..., 0]
-        edge = torch.einsum("mhj,hlj->mhl", edge, mix[..., 1:])
-        root = None
-        if config.centered:  # the start is I - v v^T, and T v = v
-            root = null_vectors(graph, weight).unsqueeze(2)
-            node = node - root.square() * mix.sum(2)
-            edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
-        at = edge_at(graph, pairs)
-        columns = [_of_pairs(graph, weight, pairs, at, node, edge, mix, root)]
-        if config.leverage:
-            columns.append(leverages_of(graph, weight, at))
-    out = parameter if parameter in (torch.float16, torch.bfloat16) else dtype
-    return node.flatten(1).to(out), torch.cat(columns, 1).to(out)
+        powers = head_entries(graph, weight, config.k)
+        null = null_vectors(graph, weight) if config.centered else None
+        node, edge = mix_entries(module, graph, weight, pairs, *powers, head_mixes(module, graph.dtype), null)
+    return (node.to(parameter), edge.to(parameter)) if parameter in HALF else (node, edge)
+
+
+def mix_entries(
+    module: LinearTransformerPE,
+    graph: Incidence,
+    weight: Tensor,
+    pairs: Tensor,
+    node: Tensor,
+    edge: Tensor,
+    mix: Tensor,
+    null: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The encoding from entries of the powers of the walks, and leverages.
+
+    Args:
+        module: the encoder.
+        graph: the edges.
+        weight: `[H, m]` conductances of the heads.
+        pairs: `[2, P]` pairs of nodes.
+        node: `[n, H, k]` powers `1 ... k` on the diagonal.
+        edge: `[m, H, k]` the same at the edges.
+        mix: `[H, k, k + 1]` coefficients.
+        null: `[n, H]` unit null vectors, where the registers start at demands.
+
+    Returns:
+        `[n, node_channels]` and `[P, edge_channels]`.
+    """
+    node = torch.einsum("nhj,hlj->nhl", node, mix[..., 1:]) + mix[..., 0]
+    edge = torch.einsum("mhj,hlj->mhl", edge, mix[..., 1:])
+    root = None
+    if null is not None:  # the start is I - v v^T, and T v = v
+        root = null.unsqueeze(2)
+        node = node - root.square() * mix.sum(2)
+        edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
+    at = edge_at(graph, pairs)
+    columns = [_of_pairs(graph, weight, pairs, at, node, edge, mix, root)]
+    if module.config.leverage:
+        columns.append(leverages_of(graph, weight, at))
+    return node.flatten(1), torch.cat(columns, 1)
+
+
+def head_mixes(module: LinearTransformerPE, dtype: torch.dtype) -> Tensor:
+    """`[H, k, k + 1]` coefficients of the heads."""
+    return torch.stack([module.coefficients(dtype, head) for head in range(module.config.heads)])
 
 
 def networks(

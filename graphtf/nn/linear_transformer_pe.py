@@ -13,11 +13,10 @@ from graphtf.nn.build import build_conductances, build_memory, build_slots, buil
 from graphtf.nn.config import LinearTransformerPEConfig
 from graphtf.nn.head_encoding import encode_heads
 from graphtf.nn.inputs import graph_parts
+from graphtf.nn.network_encoding import encode_network
 from graphtf.nn.pair_encoding import encode_all_pairs
 from graphtf.nn.random_encoding import encode_random
-from graphtf.nn.slots_encoding import encode_slots
 from graphtf.polynomial import polynomial_coefficients
-from graphtf.powers import power_entries
 from graphtf.transformer import LinearTransformer
 
 
@@ -166,8 +165,8 @@ class LinearTransformerPE(nn.Module):
         """Encode all pairs of nodes of every graph, for attention over all pairs.
 
         What :meth:`encode` gives for single pairs, without leverages: on the diagonal (for `init="basis"`, `"random"`)
-        the encoding of the nodes. In memory the channels come first, so that `.permute(0, 3, 1, 2)`, the bias of
-        attention with a channel a head, has contiguous matrices.
+        the encoding of the nodes. In memory every channel is a matrix, so that `.permute(0, 3, 1, 2)`, the bias of
+        attention with a channel a head, needs no copy.
 
         Args:
             data: the graphs; this and the next five as in :meth:`forward`.
@@ -195,7 +194,45 @@ class LinearTransformerPE(nn.Module):
                     [0.5000, 0.0000, 0.5000]], grad_fn=<SelectBackward0>)
         """
         graph, edge_index, x, edge_attr = graph_parts(data, edge_weight, batch, num_nodes, x, edge_attr)
-        return encode_all_pairs(self, graph, edge_index, x, edge_attr, project)
+        return encode_all_pairs(self, graph, edge_index, x, edge_attr, project, only_pairs=True)[2]
+
+    def encode_with_pairs(
+        self,
+        data: Any,
+        edge_weight: Tensor | None = None,
+        batch: Tensor | None = None,
+        num_nodes: int | None = None,
+        *,
+        x: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        project: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode nodes, edges and all pairs of nodes by one computation.
+
+        Args:
+            data: the graphs; this and the others as in :meth:`all_pairs`.
+            edge_weight: with an `edge_index`: `[E]` conductances.
+            batch: with an `edge_index`: `[n]` graph of every node.
+            num_nodes: with an `edge_index`: number of nodes.
+            x: features of the nodes, for learned conductances.
+            edge_attr: the same of the columns of `edge_index`.
+            project: `[C, node_channels]` weights of a linear map of the encoding of all pairs.
+
+        Returns:
+            What :meth:`forward` gives with `return_edge`, and what :meth:`all_pairs` gives. Random columns or slots
+            are the same in all three.
+
+        Raises:
+            TypeError, ValueError: as in :meth:`all_pairs`.
+
+        Example:
+            >>> node, edge, pairs = LinearTransformerPE(k=2).encode_with_pairs(torch.tensor([[0, 1], [1, 0]]))
+            >>> bool(pairs[0, 0, 0].equal(node[0])), bool(pairs[0, 0, 1].equal(edge[0]))
+            (True, True)
+        """
+        graph, edge_index, x, edge_attr = graph_parts(data, edge_weight, batch, num_nodes, x, edge_attr)
+        found = encode_all_pairs(self, graph, edge_index, x, edge_attr, project)
+        return cast(tuple[Tensor, Tensor, Tensor], found)
 
     @property
     def many_heads(self) -> bool:
@@ -229,19 +266,7 @@ class LinearTransformerPE(nn.Module):
             return encode_random(self, graph, pairs, mix, listed, x, edge_attr)
         if self.many_heads:
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
-        parameter = self.transformer.stack[0].value.dtype
-        dtype = torch.promote_types(graph.dtype, parameter)
-        with torch.autocast(graph.device.type, enabled=False):
-            graph = graph if graph.dtype == dtype else graph.to(dtype)
-            if self.config.init == "slots" or self.config.normalization == "spectral":
-                graph = graph.split_components()  # no component may change the encoding of another
-            if graph.scale is None:
-                graph = graph.normalized(self.config.normalization)  # type: ignore[arg-type]
-            node, edge = (
-                self._basis(graph, pairs, mix) if self.config.init == "basis" else encode_slots(self, graph, pairs)
-            )
-        half = parameter in (torch.float16, torch.bfloat16)
-        return (node.to(parameter), edge.to(parameter)) if half else (node, edge)
+        return encode_network(self, graph, pairs, mix)
 
     def coefficients(self, dtype: torch.dtype = torch.float64, head: int = 0) -> Tensor:
         r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that are the columns of the encoding.
@@ -262,17 +287,6 @@ class LinearTransformerPE(nn.Module):
         identity[0] = 1.0
         states = polynomial_coefficients(transformer, identity)
         return states[1:] if self.memory is None else self.memory[head].to(dtype) @ states
-
-    def _basis(self, graph: Incidence, pairs: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
-        mix = self.coefficients(graph.dtype) if mix is None else mix.to(graph.dtype)
-        node, edge = power_entries(graph, self.transformer.num_layers, pairs, mix)
-        # Demands sum to zero on every component: the start is I - v v^T, and T v = v.
-        if self.config.centered:
-            v, labels = graph.null_vector(), graph.components()
-            same = labels[pairs[0]] == labels[pairs[1]]
-            node = node - v.square().unsqueeze(1) * mix.sum(1)
-            edge = edge - (v[pairs[0]] * v[pairs[1]] * same).unsqueeze(1) * mix.sum(1)
-        return node, edge
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.config.to_dict().items())

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator"
-"""Compiled powers of the operators of many small graphs, all entries; imported only where numba is installed."""
+"""Compiled polynomials in the operators of many small graphs, all entries; imported only where numba is installed."""
 
 from __future__ import annotations
 
@@ -13,62 +13,102 @@ from graphtf.nn.powers_numba import LANES, _add, _dot, _powers
 
 @njit(cache=True, nogil=True)
 def all_entries(
-    node_first: Any, edge_first: Any, pair_first: Any, u: Any, v: Any, off: Any, diagonal: Any, out: Any
+    node_first: Any,
+    edge_first: Any,
+    u: Any,
+    v: Any,
+    off: Any,
+    diagonal: Any,
+    maps: Any,
+    out: Any,
+    node: Any,
+    edge: Any,
 ) -> None:
-    """Entries of `T^1 ... T^k`, row by row, graph after graph.
+    """Entries of polynomials in `T`, and of `T^1 ... T^k` on the diagonal and on the edges.
+
+    The powers of one graph stay in the cache; what is written is the polynomials alone.
 
     Args:
         node_first: `[G + 1]` where the nodes of every graph start.
         edge_first: `[G + 1]` where its edges start.
-        pair_first: `[G + 1]` where its pairs of nodes start.
         u: `[m]` one end of every edge.
         v: `[m]` the other one.
         off: `[H, m]` entries of `T` on the edges.
         diagonal: `[H, n]` entries on the diagonal.
-        out: `[H, k, S]`, is filled.
+        maps: `[H, C, k + 1]` coefficients.
+        out: `[G, C, N, N]` sum over the heads, or `[G, H C, N, N]` head after head; zeros, of which all but the padding
+            are filled.
+        node: `[n, H, k]`, is filled.
+        edge: `[m, H, k]`, is filled.
     """
-    k = out.shape[1]
+    heads, rows, k = maps.shape[0], maps.shape[1], maps.shape[2] - 1
+    apart = out.shape[1] > rows
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
-        P = np.empty((k + 1, n, -(-n // LANES) * LANES), off.dtype)
+        width = -(-n // LANES) * LANES
+        P, total = np.empty((k + 1, n, width), off.dtype), np.zeros((rows, n, width), off.dtype)
+        flat, flat_total = P.reshape(k + 1, n * width), total.reshape(rows, n * width)
         tail, head = u[c:d] - a, v[c:d] - a
-        for h in range(off.shape[0]):
+        for h in range(heads):
             _powers(P, tail, head, off[h, c:d], diagonal[h, a:b])
-            for j in range(k):
-                at = pair_first[g]
+            for j in range(1, k + 1):
                 for i in range(n):
-                    out[h, j, at : at + n] = P[j + 1, i, :n]
-                    at += n
+                    node[a + i, h, j - 1] = P[j, i, i]
+                for e in range(d - c):
+                    edge[c + e, h, j - 1] = P[j, tail[e], head[e]]
+                for r in range(rows):
+                    _add(flat_total[r], maps[h, r, j], flat[j])
+            for r in range(rows):
+                for i in range(n):
+                    total[r, i, i] += maps[h, r, 0]
+            if apart or h == heads - 1:
+                for r in range(rows):
+                    for i in range(n):
+                        out[g, h * rows + r if apart else r, i, :n] = total[r, i, :n]
+                total[:] = 0.0
 
 
 @njit(cache=True, nogil=True)
 def all_gradients(
     node_first: Any,
     edge_first: Any,
-    pair_first: Any,
     u: Any,
     v: Any,
     off: Any,
     diagonal: Any,
+    maps: Any,
     of_out: Any,
+    of_node: Any,
+    of_edge: Any,
     of_off: Any,
     of_diagonal: Any,
+    of_maps: Any,
 ) -> None:
-    """Derivative of `all_entries`: `of_off` and `of_diagonal` are filled from `of_out`."""
-    k = of_out.shape[1]
+    """Derivative of `all_entries`: `of_off`, `of_diagonal` and `of_maps` are filled."""
+    heads, rows, k = maps.shape[0], maps.shape[1], maps.shape[2] - 1
+    apart = of_out.shape[1] > rows
+    of_maps[:] = 0.0
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         width = -(-n // LANES) * LANES
-        P = np.empty((k + 1, n, width), off.dtype)
+        P, of_total = np.empty((k + 1, n, width), off.dtype), np.zeros((rows, n, width), off.dtype)
+        flat, flat_total = P.reshape(k + 1, n * width), of_total.reshape(rows, n * width)
         D, E = np.zeros((n, width), off.dtype), np.zeros((n, width), off.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
-        for h in range(off.shape[0]):
+        for h in range(heads):
+            if apart or h == 0:
+                for r in range(rows):
+                    for i in range(n):
+                        of_total[r, i, :n] = of_out[g, h * rows + r if apart else r, i, :n]
             w, own = off[h, c:d], diagonal[h, a:b]
             _powers(P, tail, head, w, own)
             of_off[h, c:d] = 0.0
             of_diagonal[h, a:b] = 0.0
+            for r in range(rows):
+                for i in range(n):
+                    of_maps[h, r, 0] += of_total[r, i, i]
             D[:] = 0.0
             for j in range(k, 0, -1):  # D becomes the derivative in T^j: its own, and T times that in T^(j + 1)
                 for i in range(n):
@@ -77,11 +117,13 @@ def all_gradients(
                 for e in range(d - c):
                     _add(E[tail[e]], w[e], D[head[e]])
                     _add(E[head[e]], w[e], D[tail[e]])
-                at = pair_first[g]
                 for i in range(n):
-                    for t in range(n):
-                        E[i, t] += of_out[h, j - 1, at + t]
-                    at += n
+                    E[i, i] += of_node[a + i, h, j - 1]
+                for e in range(d - c):
+                    E[tail[e], head[e]] += of_edge[c + e, h, j - 1]
+                for r in range(rows):
+                    _add(E.reshape(n * width), maps[h, r, j], flat_total[r])
+                    of_maps[h, r, j] += _dot(flat_total[r], flat[j])
                 D, E = E, D
                 if j > 1:
                     for i in range(n):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from graphtf.files import write_atomically, write_json, write_yaml
 from graphtf.train.config import WHERE, TrainConfig
 from graphtf.train.data import available_splits, load_graphs, task_of
-from graphtf.train.encoding_options import check_encoding, has_layers
+from graphtf.train.encoding_options import check_encoding, has_layers, has_pairs
 from graphtf.train.plots import plot_comparison
 from graphtf.validate import check_positive_int
 
@@ -37,8 +37,8 @@ def compare(
     that the same call goes on where it was stopped. `out` gets `comparison.json`, `comparison.md`, `comparison.png`.
 
     Args:
-        config: the options common to all; `pe`, `pe_dim` and `seed` are set here, and `pe_lr_scale` is 1 for encodings
-            that have no layers.
+        config: the options common to all; `pe`, `pe_dim` and `seed` are set here. `pe_lr_scale` is 1 for encodings that
+            have no layers, and `attention_bias` is off for those that have no pairs; the rest trains with it.
         encodings: encodings, perhaps with options, such as `conductances:pair=false`.
         seeds: seeds.
         jobs: runs at a time, each a process with `config.threads` threads.
@@ -57,6 +57,10 @@ def compare(
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name} must be at least one, each once, but got {values}")
     check_positive_int("jobs", jobs)
+    if config.attention_bias and not any(map(has_pairs, encodings)):
+        raise ValueError(
+            f"attention_bias=True needs an encoding of all pairs of nodes, but none of {', '.join(encodings)} has one"
+        )
     available_splits(config.data)
     if task_of(config.data).metric != "mae":
         raise ValueError(f"encodings are compared by their mean absolute errors, but {config.data} has another metric")
@@ -86,9 +90,12 @@ def compare(
 
 
 def _config_of(config: TrainConfig, pe: str, seed: int) -> TrainConfig:
-    scale = config.pe_lr_scale if has_layers(pe) else 1.0
+    can: dict[str, Any] = {
+        "pe_lr_scale": config.pe_lr_scale if has_layers(pe) else 1.0,
+        "attention_bias": config.attention_bias and has_pairs(pe),
+    }
     out = Path(config.out) / f"{pe.replace(':', '-')}-seed{seed}"
-    return replace(config, pe=pe, pe_dim=None, pe_lr_scale=scale, seed=seed, out=str(out), progress="lines")
+    return replace(config, pe=pe, pe_dim=None, seed=seed, out=str(out), progress="lines", **can)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

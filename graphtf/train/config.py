@@ -10,7 +10,7 @@ from graphtf.models import BACKBONES
 from graphtf.models.base import READOUTS
 from graphtf.models.norms import NORMS
 from graphtf.train.encoding_options import ENCODINGS as ENCODINGS
-from graphtf.train.encoding_options import check_encoding, has_layers
+from graphtf.train.encoding_options import check_encoding, has_layers, has_pairs
 from graphtf.validate import check_choice, check_positive_int
 
 WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
@@ -34,6 +34,8 @@ class TrainConfig:
         epochs, batch_size: budget.
         model: backbone, `transformer`, `gine` or `gps`.
         layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.
+        attention_bias: let an encoding of all pairs of nodes bias the attention, see :class:`graphtf.models.GPS`; with
+            `model="gps"` and an encoding by a linear transformer that keeps its pairs.
         lr, weight_decay, clip: AdamW under a one-cycle schedule whose peak is `lr`; `clip` bounds the gradient's norm.
         patience: stop after so many epochs without a better validation MAE; 0 never stops early.
         seed: of weights, order of the molecules, dropout and random signs.
@@ -68,6 +70,7 @@ class TrainConfig:
     dropout: float = 0.0
     norm: str = "batch"
     readout: str = "sum"
+    attention_bias: bool = False
     lr: float = 2e-3
     weight_decay: float = 1e-5
     clip: float = 1.0
@@ -118,6 +121,23 @@ class TrainConfig:
             raise ValueError(f"dropout must be below 1, but got {self.dropout}")
         if self.pe_lr_scale != 1 and not has_layers(pe):
             raise ValueError(f"pe={pe!r} has no layers whose learning rate pe_lr_scale={self.pe_lr_scale} could scale")
+
+        self._check_attention_bias()
+
+    def _check_attention_bias(self) -> None:
+        if not isinstance(self.attention_bias, bool):
+            got = f"{self.attention_bias!r} ({type(self.attention_bias).__name__})"
+            raise TypeError(f"attention_bias must be True or False, but got {got}")
+        if self.attention_bias and self.model != "gps":
+            raise ValueError(
+                f"attention_bias=True needs attention over all pairs of nodes, but model={self.model!r} has none; use "
+                "model='gps'"
+            )
+        if self.attention_bias and not has_pairs(self.pe):
+            raise ValueError(
+                f"attention_bias=True needs an encoding of all pairs of nodes, but pe={self.pe!r} has none; use "
+                "'conductances', 'linear-transformer' or 'release', without pair=false"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All options as a plain dictionary."""

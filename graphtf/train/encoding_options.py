@@ -119,6 +119,16 @@ def has_layers(text: str) -> bool:
     return parse_encoding(text)[0] in ("release", "linear-transformer", "conductances")
 
 
+def has_pairs(text: str) -> bool:
+    """Whether the encoding knows all pairs of nodes, which the attention of a model can use.
+
+    Example:
+        >>> [has_pairs(text) for text in ("conductances", "conductances:pair=false", "laplacian")]
+        [True, False, False]
+    """
+    return has_layers(text) and bool(parse_encoding(text)[1].get("pair", True))
+
+
 def encoder_config(
     text: str, dim: int, seed: int = 0, node_types: Any = 28, edge_types: Any = 4
 ) -> LinearTransformerPEConfig:

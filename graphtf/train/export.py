@@ -70,13 +70,16 @@ def train_command(config: TrainConfig) -> str:
     Example:
         >>> train_command(TrainConfig(data="/home/me/molecules", pe="laplacian", epochs=5))
         'graphtf train --data molecules --pe laplacian --epochs 5'
+        >>> train_command(TrainConfig(pe="conductances", model="gps", attention_bias=True))
+        'graphtf train --data embedded --pe conductances --model gps --attention-bias'
     """
     words = ["graphtf", "train", "--data", public_name(config.data)]
     plain = TrainConfig(pe=config.pe)
     for field in fields(TrainConfig):
         value = getattr(config, field.name)
         if field.name in ("pe", "seed") or (value != getattr(plain, field.name) and field.name not in (*WHERE, "data")):
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+            option = f"--{field.name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
     if not config.seed:
         del words[words.index("--seed") : words.index("--seed") + 2]
     return shlex.join(words)

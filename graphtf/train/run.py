@@ -19,12 +19,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch_geometric.data import Data
 
 from graphtf.files import write_json, write_yaml
+from graphtf.quiet import global_settings_kept, quiet
 from graphtf.train.callbacks import AtomicCheckpointIO, EpochSeed, FinalEarlyStopping, History, MovableCheckpoint
 from graphtf.train.config import TrainConfig
 from graphtf.train.data import MoleculeData, available_splits, cache_root, load_graphs, task_of
 from graphtf.train.evaluate import load_checkpoint, predict_graphs
 from graphtf.train.plots import plot_curves
-from graphtf.train.quiet import global_settings_kept, quiet
 from graphtf.train.regressor import MoleculeRegressor
 from graphtf.train.release import pretrain_encoding
 from graphtf.train.task import Task, target_statistics
@@ -179,6 +179,8 @@ def _module(config: TrainConfig, task: Task, graphs: list[Data]) -> MoleculeRegr
     }
     if config.model != "gine":  # which has no attention
         model["heads"] = config.heads
+    if config.attention_bias:
+        model["attention_bias"] = True
     return MoleculeRegressor(
         config.pe,
         config.pe_dim or 0,

@@ -1,0 +1,124 @@
+"""Runs an experiment on prompts: trains its models, tabulates and draws its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from graphtf.files import write_atomically, write_json
+from graphtf.learn.fit import fit
+from graphtf.learn.incontext_tasks import Experiment, describe, memory, regression
+
+EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
+    "regression": regression,
+    "memformer": memory,
+}
+PRESETS = {"quick": (1000, 20_000), "full": (4000, 100_000)}
+"""Training steps of a model, and test prompts."""
+STYLES = {"trained": "o-", "exact": "k--", "baseline": ":", "published": "s"}
+
+
+def learn_in_context(
+    task: str,
+    out: str | Path,
+    preset: str = "quick",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    steps: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train what a task compares, test it against the exact answers, and report; called again, go on.
+
+    Args:
+        task: a key of :data:`EXPERIMENTS`.
+        out: folder of the models, `metrics.json`, `table.md` and `learn.png`.
+        preset: a key of :data:`PRESETS`.
+        seeds: seeds of weights and batches.
+        steps: training steps instead of the preset's.
+        progress: show a bar on standard error.
+
+    Returns:
+        What `metrics.json` holds: see :func:`graphtf.learn.incontext_tasks.describe`.
+
+    Raises:
+        ValueError: there is no such task or preset, or the folder holds models that were trained otherwise.
+        FloatingPointError: training diverged.
+    """
+    from tqdm import tqdm
+
+    from graphtf.validate import check_choice, check_positive_int
+
+    check_choice("task", task, tuple(EXPERIMENTS))
+    check_choice("preset", preset, tuple(PRESETS))
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds must be different numbers, at least one, but got {seeds}")
+    number, prompts = PRESETS[preset]
+    number = number if steps is None else check_positive_int("steps", steps)
+    experiment, folder = EXPERIMENTS[task](seeds, number, prompts), Path(out)
+    models = {}
+    total = sum(f.steps for f in experiment.fits)
+    with tqdm(total=total, disable=not progress, unit="step") as bar:
+        for spec in experiment.fits:
+            bar.set_description(spec.name)
+            models[spec.name] = fit(spec, folder / "models", lambda done: bar.update(done))[0]
+    metrics = describe(experiment, models) | {"preset": preset, "steps": number, "seeds": list(seeds)}
+    write_json(folder / "metrics.json", metrics)
+    write_atomically(folder / "table.md", lambda path: path.write_text(table(metrics) + "\n", encoding="utf-8"))
+    plot(metrics, folder / "learn.png")
+    return metrics
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """Markdown tables, one a panel: the mean over the seeds, and the spread from least to most.
+
+    Example:
+        >>> curve = {"kind": "trained", "seeds": [[-1.0], [-2.0]], "mean": [-1.5]}
+        >>> axis = {"label": "layers", "values": [1.0]}
+        >>> print(table({"task": "regression", "axis": axis, "panels": {"prompts": {"ours": curve}}, "note": ""}))
+        regression, prompts: natural log of the loss, mean over seeds [least, most]
+        <BLANKLINE>
+        | layers | 1 |
+        |---|---|
+        | ours (trained) | -1.50 [-2.00, -1.00] |
+    """
+    axis = metrics["axis"]
+    parts = []
+    for title, curves in metrics["panels"].items():
+        lines = [
+            f"{metrics['task']}, {title}: natural log of the loss, mean over seeds [least, most]",
+            "",
+            f"| {axis['label']} | {' | '.join(f'{x:g}' for x in axis['values'])} |",
+            "|---" * (len(axis["values"]) + 1) + "|",
+        ]
+        for name, curve in curves.items():
+            cells = []
+            for mean, column in zip(curve["mean"], zip(*curve["seeds"], strict=True), strict=True):
+                spread = f" [{min(column):.2f}, {max(column):.2f}]" if len(column) > 1 else ""
+                cells.append(f"{mean:.2f}{spread}")
+            lines.append(f"| {name} ({curve['kind']}) | {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *([metrics["note"]] if metrics["note"] else [])])
+
+
+def plot(metrics: dict[str, Any], path: Path) -> None:
+    """Draw the curves, a panel each: means, a band from least to most over the seeds, exact answers dashed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    axis, panels = metrics["axis"], metrics["panels"]
+    figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, curve in curves.items():
+            x = axis["values"]
+            line = axes.plot(x, curve["mean"], STYLES[curve["kind"]], label=name, linewidth=1.6, markersize=4)[0]
+            columns = list(zip(*curve["seeds"], strict=True))
+            low, high = [min(c) for c in columns], [max(c) for c in columns]
+            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(title=title, xlabel=axis["label"], ylabel="ln loss")
+        axes.set_xticks(axis["values"])
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8, loc="lower left")
+    figure.suptitle(f"{metrics['task']}: trained in context against the exact answers")
+    write_atomically(path, lambda p: figure.savefig(p, dpi=150))

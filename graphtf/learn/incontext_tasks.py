@@ -1,0 +1,251 @@
+"""What is trained in context, and against which exact answers: regression and memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphtf import reference
+from graphtf.incontext import InContextRegression, InContextTransformer, Prompt, linear_transformer, memformer
+from graphtf.learn.fit import Fit
+from graphtf.learn.report import log_of
+
+TEST_SEED = 10_000
+DEPTHS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a figure.
+
+    Args:
+        name: its label, unique.
+        kind: `"trained"`, `"exact"`, `"baseline"` or `"published"`.
+        values: one list a seed (one for what has no seed), over the positions of the figure.
+    """
+
+    name: str
+    kind: str
+    values: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a task trains and reports.
+
+    Args:
+        task: its name.
+        axis: what the positions mean, and the positions.
+        panels: title of a panel to its curves, from the trained models by name.
+        fits: what is trained.
+        note: a sentence under the table.
+    """
+
+    task: str
+    axis: tuple[str, list[float]]
+    fits: list[Fit]
+    panels: Callable[[dict[str, nn.Module]], dict[str, list[Curve]]]
+    note: str = ""
+
+
+Build = Callable[[int, int], InContextTransformer]
+"""A model from its depth and seed."""
+
+
+def squared_error(model: nn.Module, prompt: Prompt) -> Tensor:
+    """Mean squared error of the query's label."""
+    if prompt.target is None:
+        raise ValueError("these prompts have no targets; sample them from a task")
+    return (model(prompt) - prompt.target).square().mean()
+
+
+def log_loss(model: nn.Module, prompt: Prompt, chunk: int = 10_000) -> float:
+    """Natural logarithm of the mean squared error, in float64."""
+    total, model = 0.0, model.double()
+    with torch.no_grad():
+        for start in range(0, len(prompt.x), chunk):
+            part = slice(start, start + chunk)
+            total += float((model(Prompt(prompt.x[part], prompt.y[part])) - _target(prompt)[part]).square().sum())
+    return log_of(total / len(prompt.x))
+
+
+def _target(prompt: Prompt) -> Tensor:
+    if prompt.target is None:
+        raise ValueError("these prompts have no targets; sample them from a task")
+    return prompt.target
+
+
+def polynomial_losses(prompt: Prompt, weights: Tensor, depth: int, preconditioner: Tensor | None = None) -> list[float]:
+    """Log-loss of the best instance-independent polynomial of degrees 1 ... `depth`, and of conjugate gradients below.
+
+    Args:
+        prompt: test prompts without noise.
+        weights: `[P, d]` their true weights.
+        depth: largest degree.
+        preconditioner: `[d, d]` matrix `A` with `A S` in place of `S`.
+    """
+    S, _ = second_moments(prompt)
+    S = S if preconditioner is None else preconditioner @ S
+    powers, v = [], weights
+    for _ in range(depth + 1):
+        powers.append((v * prompt.x[:, -1]).sum(-1))
+        v = (S @ v.unsqueeze(-1)).squeeze(-1)
+    return [log_of(loss) for loss in reference.best_fixed_polynomial(torch.stack(powers)).loss]
+
+
+def conjugate_gradient_losses(prompt: Prompt, depth: int) -> list[float]:
+    """Log-loss of conjugate gradients on every prompt of its own, after 1 ... `depth` steps."""
+    S, b = second_moments(prompt)
+    w = reference.conjugate_gradient(S, b, depth)[1:]
+    errors = (w * prompt.x[:, -1]).sum(-1) - _target(prompt)
+    return [log_of(float(loss)) for loss in errors.square().mean(1)]
+
+
+def second_moments(prompt: Prompt) -> tuple[Tensor, Tensor]:
+    """`[P, d, d]` second moments of the demonstrations and `[P, d]` right-hand sides of their least-squares problem."""
+    x, y = prompt.x[:, :-1], prompt.y[:, :-1]
+    return x.mT @ x / x.shape[1], (x.mT @ y.unsqueeze(-1)).squeeze(-1) / x.shape[1]
+
+
+def solutions(prompt: Prompt) -> Tensor:
+    """`[P, d]` weights that fit the demonstrations, which are the true ones where there is no noise."""
+    S, b = second_moments(prompt)
+    return torch.linalg.solve(S, b)
+
+
+def _fits(
+    builds: dict[str, Build], task: InContextRegression, seeds: Iterable[int], steps: int, lr: float
+) -> list[Fit]:
+    options = {"covariance": task.covariance.tolist(), "covariates": task.covariates, "n": task.n}
+    return [
+        Fit(
+            name=f"{name.replace(' ', '-')}-{depth}-seed{seed}",
+            build=lambda s, build=build, depth=depth: build(depth, s),  # type: ignore[misc]
+            sample=lambda generator: task.sample(1000, generator),
+            loss=squared_error,
+            steps=steps,
+            lr=lr,
+            seed=seed,
+            options=options,
+        )
+        for name, build in builds.items()
+        for depth in DEPTHS
+        for seed in seeds
+    ]
+
+
+def _trained(
+    models: dict[str, nn.Module], builds: dict[str, Build], seeds: Iterable[int], prompt: Prompt
+) -> list[Curve]:
+    return [
+        Curve(
+            name,
+            "trained",
+            [[log_loss(models[f"{name.replace(' ', '-')}-{d}-seed{s}"], prompt) for d in DEPTHS] for s in seeds],
+        )
+        for name in builds
+    ]
+
+
+def regression(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
+    """Preconditioned gradient descent and GD++ on isotropic prompts, `d = 5`, `n = 20`: against the best steps."""
+    task = InContextRegression(d=5, n=20)
+    builds: dict[str, Build] = {
+        "preconditioned descent": lambda depth, seed: linear_transformer(5, depth, sparsity="a", std=0.2, seed=seed),
+        "GD++": lambda depth, seed: linear_transformer(5, depth, sparsity="ab", std=0.1, seed=seed),
+    }
+
+    def panels(models: dict[str, nn.Module]) -> dict[str, list[Curve]]:
+        prompt = task.sample(test_prompts, torch.Generator().manual_seed(TEST_SEED), torch.float64)
+        curves = _trained(models, builds, seeds, prompt)
+        curves.append(Curve("best fixed steps", "exact", [polynomial_losses(prompt, solutions(prompt), max(DEPTHS))]))
+        curves.append(Curve("conjugate gradients", "baseline", [conjugate_gradient_losses(prompt, max(DEPTHS))]))
+        curves.append(Curve("best equal steps", "baseline", [equal_step_losses(prompt, max(DEPTHS))]))
+        return {"isotropic covariates": curves}
+
+    fits = _fits(builds, task, seeds, steps, lr=0.03)
+    note = "One layer: the closed form is A = 0.76923 I with loss 1.15385, ln 0.143."
+    return Experiment("regression", ("layers", [float(d) for d in DEPTHS]), fits, panels, note)
+
+
+def equal_step_losses(prompt: Prompt, depth: int) -> list[float]:
+    """Log-loss of gradient descent with the best common step size of every depth, a symmetric saddle."""
+    S, b = second_moments(prompt)
+    out = []
+    for steps in range(1, depth + 1):
+
+        def loss(size: float, steps: int = steps) -> float:
+            w = reference.gradient_descent(S, b, [size] * steps)[-1]
+            return float(((w * prompt.x[:, -1]).sum(-1) - _target(prompt)).square().mean())
+
+        low, high = 0.05, 1.5
+        for _ in range(40):  # golden section
+            third = (high - low) * 0.381966
+            a, c = low + third, high - third
+            low, high = (low, c) if loss(a) < loss(c) else (a, high)
+        out.append(log_of(loss((low + high) / 2)))
+    return out
+
+
+def memory(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
+    """What memory gives where covariates are skewed (condition 16), with full preconditioners and with none."""
+    task = InContextRegression(5, 20, (1.0, 1.0, 0.5, 0.25, 1.0), convention="scales", rotate=True)
+    full: dict[str, Build] = {
+        "no memory": lambda depth, seed: linear_transformer(5, depth, sparsity="a", std=0.2, seed=seed),
+        "cgd memory": lambda depth, seed: memformer(5, depth, "cgd", std=0.2, seed=seed),
+        "lfom memory": lambda depth, seed: memformer(5, depth, "lfom", std=0.2, seed=seed),
+    }
+    scalar: dict[str, Build] = {
+        "scalar lfom memory": lambda depth, seed: memformer(
+            5, depth, "lfom", preconditioner="scalar", std=0.2, seed=seed
+        ),
+        "scalar cgd memory": lambda depth, seed: memformer(
+            5, depth, "cgd", preconditioner="scalar", std=0.2, seed=seed
+        ),
+    }
+
+    def panels(models: dict[str, nn.Module]) -> dict[str, list[Curve]]:
+        prompt = task.sample(test_prompts, torch.Generator().manual_seed(TEST_SEED), torch.float64)
+        w, cg = solutions(prompt), conjugate_gradient_losses(prompt, max(DEPTHS))
+        inverse = torch.linalg.inv(task.covariance)
+        of = {
+            "full preconditioners": (full, inverse, "best fixed steps, preconditioned by the covariance"),
+            "scalar coefficients": (scalar, None, "best fixed steps"),
+        }
+        out = {}
+        for title, (builds, A, name) in of.items():
+            curves = _trained(models, builds, seeds, prompt)
+            curves.append(Curve(name, "exact", [polynomial_losses(prompt, w, max(DEPTHS), A)]))
+            curves.append(Curve("conjugate gradients on every prompt", "baseline", [cg]))
+            out[title] = curves
+        return out
+
+    fits = _fits({**full, **scalar}, task, seeds, steps, lr=0.03)
+    return Experiment("memformer", ("layers", [float(d) for d in DEPTHS]), fits, panels)
+
+
+def describe(experiment: Experiment, models: dict[str, nn.Module]) -> dict[str, Any]:
+    """The curves as plain data: `{"axis": ..., "panels": {title: {curve: {"kind", "values", "mean"}}}}`."""
+    label, positions = experiment.axis
+    panels = {
+        title: {
+            c.name: {
+                "kind": c.kind,
+                "seeds": c.values,
+                "mean": [math.fsum(column) / len(column) for column in zip(*c.values, strict=True)],
+            }
+            for c in curves
+        }
+        for title, curves in experiment.panels(models).items()
+    }
+    return {
+        "task": experiment.task,
+        "axis": {"label": label, "values": positions},
+        "panels": panels,
+        "note": experiment.note,
+    }

@@ -1,0 +1,54 @@
+"""Proximal steps on registers, between attention and norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from graphtf.validate import check_positive_int
+
+
+class SoftThreshold(nn.Module):
+    r"""Shrink one register towards zero, the proximal step of a weighted l1 norm.
+
+    .. math:: \Phi_a \leftarrow \mathrm{sign}(\Phi_a) \max(|\Phi_a| - \theta\, \Phi_b, 0)
+        = \mathrm{relu}(\Phi_a - \theta \Phi_b) - \mathrm{relu}(-\Phi_a - \theta \Phi_b)
+
+    which is a feed-forward network of two layers on every token.
+
+    Args:
+        register: number `a` of the register.
+        threshold: :math:`\theta` at the start, at least 0; what training makes negative counts as 0.
+        weight: number `b` of a register with weights, at least 0 (lengths of edges, 1 where they do not differ and 0 on
+            tokens that are not shrunk); `None`: ones.
+
+    Raises:
+        TypeError, ValueError: a number is out of its range.
+
+    Example:
+        >>> SoftThreshold(0, 1.0)(torch.tensor([[[-3.0], [5.0]]])).flatten().tolist()
+        [-2.0, 5.0]
+    """
+
+    def __init__(self, register: int, threshold: float, weight: int | None = None) -> None:
+        super().__init__()
+        self.register = check_positive_int("register", register, minimum=0)
+        self.weight = None if weight is None else check_positive_int("weight", weight, minimum=0)
+        if not 0 <= threshold < float("inf"):
+            raise ValueError(f"threshold must be at least 0 and finite, but got {threshold}")
+        self.threshold = nn.Parameter(torch.tensor(float(threshold)))
+
+    def forward(self, registers: Tensor) -> Tensor:
+        """Shrink `[*, p, k]` registers."""
+        x = registers[..., self.register, :]
+        theta: Tensor = self.threshold.clamp(min=0).to(x.dtype)
+        if self.weight is not None:
+            theta = theta * registers[..., self.weight, :]
+        shrunk = torch.relu(x - theta) - torch.relu(-x - theta)
+        parts = list(registers.unbind(-2))
+        parts[self.register] = shrunk
+        return torch.stack(parts, -2)
+
+    def extra_repr(self) -> str:
+        """Registers and threshold."""
+        return f"register={self.register}, threshold={float(self.threshold):.4g}, weight={self.weight}"
