@@ -176,7 +176,10 @@ def best_fixed_polynomial(powers: Tensor, max_degree: int | None = None) -> Fixe
     top = powers.shape[0] - 1 if max_degree is None else min(max_degree, powers.shape[0] - 1)
     for degree in range(1, top + 1):
         scale = powers[1 : degree + 1].norm(dim=1, keepdim=True)
-        rest = torch.linalg.lstsq((powers[1 : degree + 1] / scale).T, -powers[0].unsqueeze(1)).solution / scale
+        rest = (
+            torch.linalg.lstsq((powers[1 : degree + 1] / scale).T, -powers[0].unsqueeze(1), driver="gels").solution
+            / scale
+        )
         c = torch.cat([torch.ones(1, dtype=powers.dtype), rest.squeeze(1)])
         out.loss.append(float((c @ powers[: degree + 1]).square().mean()))
         out.coefficients.append(c.tolist())

@@ -1,6 +1,7 @@
 """Transformers that optimise in context: prompts, models with constructed and learned weights."""
 
 from graphtf.incontext.adaptive import AdaptiveDescent
+from graphtf.incontext.gaussian_process import GaussianProcessPrompt
 from graphtf.incontext.gradient import gradient_descent_transformer, linear_transformer, one_layer_optimum
 from graphtf.incontext.kernel import kernel_transformer
 from graphtf.incontext.memformer import memformer
@@ -18,6 +19,7 @@ from graphtf.incontext.sparse import (
 
 __all__ = [
     "AdaptiveDescent",
+    "GaussianProcessPrompt",
     "InContextRegression",
     "InContextTransformer",
     "Prompt",
