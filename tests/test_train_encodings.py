@@ -148,6 +148,15 @@ def test_one_cycle_keeps_the_ratio_of_the_rates(steps):
     assert steps < 50 or max(rates) == pytest.approx(1e-2)
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_optimizer_is_fused_where_that_is_safe(scale):
+    model = GraphTransformer(16, 2, 4, encoding=build_encoding("conductances", 4))
+    optimizer, _ = adamw_one_cycle(model, 1e-2, 1e-5, 5, pe_lr_scale=scale)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    optimizer, _ = adamw_one_cycle(model.to("meta"), 1e-2, 1e-5, 5, pe_lr_scale=scale)
+    assert not any(group["fused"] for group in optimizer.param_groups)
+
+
 def test_layer_weights_are_those_of_the_linear_transformer_alone():
     encoder = LinearTransformerPE(k=4, heads=2, edge_types=4)
     names = {name for name, p in encoder.named_parameters() if any(p is q for q in layer_weights(encoder))}
