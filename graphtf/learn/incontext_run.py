@@ -14,7 +14,7 @@ EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "regression": regression,
     "memformer": memory,
 }
-PRESETS = {"quick": (1000, 20_000), "full": (4000, 100_000)}
+PRESETS = {"quick": (800, 20_000), "full": (4000, 100_000)}
 """Training steps of a model, and test prompts."""
 STYLES = {"trained": "o-", "exact": "k--", "baseline": ":", "published": "s"}
 

@@ -130,6 +130,7 @@ def _fits(
             loss=squared_error,
             steps=steps,
             lr=lr,
+            fresh=5,
             seed=seed,
             options=options,
         )
