@@ -152,7 +152,7 @@ def summary(points: list[dict[str, Any]], found: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"{len(points)} runs of {found['lengths']} lengths for 3 parameters leave {free} degree{'s' * (free != 1)} of "
-        "freedom" + ("; the law passes through all points, which says nothing for it." if free == 0 else "."),
+        "freedom" + ("; so that it fits well says nothing for the law." if free == 0 else "."),
     ]
     if found["noise"] is None:
         lines.append("The noise is not known, so that there is no range; repeat runs with other seeds.")

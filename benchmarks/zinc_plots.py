@@ -64,11 +64,12 @@ def plot_curve(points: list[dict[str, Any]], found: dict[str, Any], path: Path) 
             axes.plot(*zip(*part, strict=True), style, color=OURS, lw=1.6)
     x = [point["epochs"] for point in points]
     axes.plot(x, [point["val_mae"] for point in points], "o", color=OURS, ms=6)
-    axes.annotate("validation", (x[0], points[0]["val_mae"]), (8, 4), textcoords="offset points", color=OURS)
+    last = (x[-1], points[-1]["val_mae"])
+    axes.annotate("validation", last, (-8, -6), textcoords="offset points", color=OURS, ha="right", va="top")
     train = [(point["epochs"], point["train_mae"]) for point in points if point["train_mae"] is not None]
     if train:
         axes.plot(*zip(*train, strict=True), "o", color=OTHERS, ms=4)
-        axes.annotate("training", train[0], (8, -12), textcoords="offset points", color=OTHERS)
+        axes.annotate("training", train[-1], (-8, -4), textcoords="offset points", color=OTHERS, ha="right")
     for number, (epochs, row) in enumerate(found["at"].items()):
         text = f"{row['value']:.3f}" + (f"\n({row['noise'][0]:.3f}–{row['noise'][1]:.3f})" if row["noise"] else "")
         where = {"xytext": (0, -10), "va": "top"} if number % 2 else {"xytext": (0, 10), "va": "bottom"}

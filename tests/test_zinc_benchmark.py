@@ -137,7 +137,7 @@ def test_three_points_have_no_freedom(curve):
     assert (found["degrees_of_freedom"], found["noise"]) == (0, None)
     assert found["at"]["1000"] == {"value": pytest.approx(0.102, abs=1e-3), "noise": None, "leave_one_out": None}
     text = "\n".join(curve.summary(points, found))
-    assert "leave 0 degrees of freedom; the law passes through all points" in text
+    assert "leave 0 degrees of freedom; so that it fits well says nothing" in text
     assert "there is no range" in text
     with pytest.raises(ValueError, match="runs of three lengths"):
         curve.extrapolate(points[:2], [1000])
