@@ -68,9 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
         verbs.add_parser(
             "learn",
             help="train transformers from random weights on a graph algorithm",
-            description="Train the literal and the structured transformer from random weights on random graphs, and "
-            "compare their losses with the constructed weights and the published values. The same call again goes on "
-            "where it was stopped.",
+            description="Train transformers from random weights on random graphs or prompts, and compare their losses "
+            "with constructed weights, exact answers and published values. The same call again goes on where it was "
+            "stopped.",
         )
     )
     return parser
