@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=2, help="orders of the nodes of every graph")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the tables")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     torch.set_num_threads(1)
     rows = measure(COMPARED, arguments.seeds, arguments.steps, arguments.copies)
     setting = {"model": "GINE", "channels": CHANNELS, "layers": LAYERS, "batch_size": BATCH, "lr": LR}
