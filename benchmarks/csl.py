@@ -10,7 +10,6 @@ that is best in validation, by accuracy, then by loss, and reports its test accu
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from torch_geometric.data import Batch, Data
 
 from graphtf.datasets import CSL
+from graphtf.files import write_atomically, write_json
 from graphtf.models import GINE, StoredEncoding
 from graphtf.nn import LinearTransformerPE
 from graphtf.transforms import AddRandomWalkPE, AddSpectralPE
@@ -112,8 +112,8 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = measure(arguments.folds, arguments.steps)
     setting = {"steps": arguments.steps, "channels": CHANNELS, "layers": LAYERS, "batch_size": BATCH, "model": "GINE"}
-    (arguments.out / "csl.json").write_text(json.dumps({"setting": setting, "rows": rows}, indent=2) + "\n")
-    (arguments.out / "csl.md").write_text(table(rows) + "\n")
+    write_json(arguments.out / "csl.json", {"setting": setting, "rows": rows})
+    write_atomically(arguments.out / "csl.md", lambda path: path.write_text(table(rows) + "\n", encoding="utf-8"))
     print(table(rows))
 
 

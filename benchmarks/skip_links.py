@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch_geometric.data import Batch, Data
 
+from graphtf.files import write_atomically, write_json
 from graphtf.models import GINE
 from graphtf.solvers import effective_graph_resistance, effective_resistance
 from graphtf.train.encoding_options import ENCODINGS
@@ -236,14 +237,13 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=2, help="orders of the nodes of every graph")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the tables")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     torch.set_num_threads(1)
     rows = measure(COMPARED, arguments.seeds, arguments.steps, arguments.copies)
     setting = {"model": "GINE", "channels": CHANNELS, "layers": LAYERS, "batch_size": BATCH, "lr": LR}
     setting |= {"steps": arguments.steps, "copies": arguments.copies, "seeds": arguments.seeds, "sizes": SIZES}
     report = {"setting": setting, "tasks": TASKS, "rows": rows}
-    (arguments.out / "skip_links.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (arguments.out / "skip_links.md").write_text(table(rows), encoding="utf-8")
+    write_json(arguments.out / "skip_links.json", report)
+    write_atomically(arguments.out / "skip_links.md", lambda path: path.write_text(table(rows), encoding="utf-8"))
     print(table(rows))
 
 

@@ -8,6 +8,16 @@ from torch import Tensor, nn
 from graphtf.validate import check_positive_int
 
 
+def soft_threshold(x: Tensor, threshold: Tensor | float) -> Tensor:
+    """`sign(x) max(|x| - threshold, 0)`, as a network of two layers.
+
+    Example:
+        >>> soft_threshold(torch.tensor([-3.0, 0.5]), 1.0)
+        tensor([-2., 0.])
+    """
+    return torch.relu(x - threshold) - torch.relu(-x - threshold)
+
+
 class SoftThreshold(nn.Module):
     r"""Shrink one register towards zero, the proximal step of a weighted l1 norm.
 
@@ -44,9 +54,8 @@ class SoftThreshold(nn.Module):
         theta: Tensor = self.threshold.clamp(min=0).to(x.dtype)
         if self.weight is not None:
             theta = theta * registers[..., self.weight, :]
-        shrunk = torch.relu(x - theta) - torch.relu(-x - theta)
         parts = list(registers.unbind(-2))
-        parts[self.register] = shrunk
+        parts[self.register] = soft_threshold(x, theta)
         return torch.stack(parts, -2)
 
     def extra_repr(self) -> str:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graphtf.memory import ratio
+from graphtf.prox import soft_threshold as soft_threshold
 from graphtf.validate import check_positive_int
 
 
@@ -88,11 +90,11 @@ def conjugate_gradient(S: Tensor, b: Tensor, num_steps: int, preconditioner: Ten
     for _ in range(num_steps):
         q = _apply(S, p)
         alive = rho > first * (8 * torch.finfo(b.dtype).eps) ** 2
-        a = _ratio(rho, (p * q).sum(-1, keepdim=True), alive)
+        a = ratio(rho, (p * q).sum(-1, keepdim=True), alive)
         w, r = w + a * p, r - a * q
         z = r if preconditioner is None else r @ preconditioner.T
         new = (r * z).sum(-1, keepdim=True)
-        p, rho = z + _ratio(new, rho, alive) * p, new
+        p, rho = z + ratio(new, rho, alive) * p, new
         iterates.append(w)
     return torch.stack(iterates)
 
@@ -125,16 +127,6 @@ def fista(A: Tensor, y: Tensor, lam: float, num_steps: int, step: float | None =
         tensor([2., 0.])
     """
     return _shrinkage(A, y, lam, num_steps, step, accelerate=True)
-
-
-def soft_threshold(x: Tensor, threshold: Tensor | float) -> Tensor:
-    """`sign(x) max(|x| - threshold, 0)`.
-
-    Example:
-        >>> soft_threshold(torch.tensor([-3.0, 0.5]), 1.0)
-        tensor([-2., 0.])
-    """
-    return torch.relu(x - threshold) - torch.relu(-x - threshold)
 
 
 class FixedPolynomial(NamedTuple):
@@ -192,11 +184,6 @@ def best_fixed_polynomial(powers: Tensor, max_degree: int | None = None) -> Fixe
 
 def _apply(S: Tensor, w: Tensor) -> Tensor:
     return (S @ w.unsqueeze(-1)).squeeze(-1)
-
-
-def _ratio(numerator: Tensor, denominator: Tensor, where: Tensor) -> Tensor:
-    usable = where & (denominator > 0)
-    return torch.where(usable, numerator / torch.where(usable, denominator, 1.0), 0.0)
 
 
 def _shrinkage(A: Tensor, y: Tensor, lam: float, num_steps: int, step: float | None, accelerate: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from contextlib import contextmanager
 
 import pytest
 
@@ -57,6 +58,29 @@ def finished(small, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("runs") / "finished"
     return out, train(small(out, epochs=3))
+
+
+@pytest.fixture
+def pulled_plug(monkeypatch):
+    """A context in which training stops with an error at the end of an epoch, counted from 0."""
+
+    @contextmanager
+    def interrupted(epoch):
+        import graphtf.train.callbacks as callbacks
+
+        original = callbacks.History.on_train_epoch_end
+
+        def interrupt(self, trainer, module):
+            original(self, trainer, module)
+            if trainer.current_epoch == epoch:
+                raise RuntimeError("pulled the plug")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.History, "on_train_epoch_end", interrupt)
+            with pytest.raises(RuntimeError, match="plug"):
+                yield
+
+    return interrupted
 
 
 @pytest.fixture(params=["compiled", "plain"])

@@ -7,7 +7,6 @@ import torch
 import yaml
 from torch_geometric.data import Batch
 
-import graphtf.train.callbacks as callbacks
 import graphtf.weights as weights
 from graphtf.cli import main
 from graphtf.cli_parser import build_parser
@@ -20,24 +19,15 @@ BIASED = {"model": "gps", "pe": "conductances:heads=2", "pe_dim": 6, "attention_
 BATCH = Batch.from_data_list([zinc_graph(text) for text in clean_leads_smiles("val")[:5]])
 
 
-def test_a_run_resumes_exactly_and_exports(small, tmp_path, monkeypatch):
+def test_a_run_resumes_exactly_and_exports(small, tmp_path, pulled_plug):
     def history(out):
         train(small(out, epochs=4, lr=2e-2, **BIASED), resume=out.exists())
         rows = json.loads((out / "history.json").read_text())
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
     whole = history(tmp_path / "whole")
-    original = callbacks.History.on_train_epoch_end
-
-    def interrupt(self, trainer, module):
-        original(self, trainer, module)
-        if trainer.current_epoch == 2:
-            raise RuntimeError("pulled the plug")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.History, "on_train_epoch_end", interrupt)
-        with pytest.raises(RuntimeError, match="plug"):
-            history(tmp_path / "broken")
+    with pulled_plug(2):
+        history(tmp_path / "broken")
     assert history(tmp_path / "broken") == whole
 
     file = export_weights(tmp_path / "whole", "biased", tmp_path)

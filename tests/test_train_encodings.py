@@ -168,10 +168,8 @@ def test_layer_weights_are_those_of_the_linear_transformer_alone():
         TrainConfig(pe_lr_scale=0.0)
 
 
-def test_a_run_with_two_rates_resumes_exactly(small, tmp_path, monkeypatch):
+def test_a_run_with_two_rates_resumes_exactly(small, tmp_path, pulled_plug):
     import json
-
-    import graphtf.train.callbacks as callbacks
 
     def history(out, **options):
         train(small(out, epochs=4, pe="conductances", pe_lr_scale=20.0, subset=48, **options), resume=out.exists())
@@ -179,17 +177,8 @@ def test_a_run_with_two_rates_resumes_exactly(small, tmp_path, monkeypatch):
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
     whole = history(tmp_path / "whole")
-    original = callbacks.History.on_train_epoch_end
-
-    def interrupt(self, trainer, module):
-        original(self, trainer, module)
-        if trainer.current_epoch == 2:
-            raise RuntimeError("pulled the plug")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.History, "on_train_epoch_end", interrupt)
-        with pytest.raises(RuntimeError, match="plug"):
-            history(tmp_path / "broken")
+    with pulled_plug(2):
+        history(tmp_path / "broken")
     assert history(tmp_path / "broken") == whole
     train(small(tmp_path / "one", epochs=4, pe="conductances", subset=48))
     assert json.loads((tmp_path / "one" / "history.json").read_text())[-1]["val_mae"] != whole[-1]["val_mae"]

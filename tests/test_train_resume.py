@@ -82,26 +82,13 @@ def test_a_run_that_had_stopped_early_is_not_trained_on(small, tmp_path):
     }
 
 
-def test_a_moved_run_keeps_its_best_checkpoint(small, tmp_path):
+def test_a_moved_run_keeps_its_best_checkpoint(small, tmp_path, pulled_plug):
     """The learning rate makes late epochs worse; the best one must survive a resume elsewhere."""
     options = {"epochs": 8, "lr": 3e-2, "pe": "none"}
     whole = train(small(tmp_path / "whole", **options))
     assert whole["best_epoch"] <= 5, "the test needs a best epoch before the interruption"
-    import graphtf.train.callbacks as callbacks
-
-    original = callbacks.History.on_train_epoch_end
-
-    def interrupt(self, trainer, module):
-        original(self, trainer, module)
-        if trainer.current_epoch == 5:
-            raise RuntimeError("pulled the plug")
-
-    callbacks.History.on_train_epoch_end = interrupt
-    try:
-        with pytest.raises(RuntimeError, match="plug"):
-            train(small(tmp_path / "first", **options))
-    finally:
-        callbacks.History.on_train_epoch_end = original
+    with pulled_plug(5):
+        train(small(tmp_path / "first", **options))
     (tmp_path / "first").rename(tmp_path / "second")
     moved = train(small(tmp_path / "second", **options), resume=True)
     for key in ("val_mae", "test_mae", "best_epoch", "epochs"):

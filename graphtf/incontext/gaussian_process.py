@@ -101,8 +101,7 @@ def polynomial_losses(prompt: Prompt, scores: Tensor, depths: tuple[int, ...]) -
         >>> losses[0] > losses[1] > 0
         True
     """
-    if prompt.target is None:
-        raise ValueError("these prompts have no targets; sample them from a task")
+    target = prompt.known_target().unsqueeze(1)
     K, k, v = scores[:, :-1, :-1], scores[:, -1:, :-1], prompt.y[:, :-1, None]
     features = []
     for _ in range(max(depths)):
@@ -112,6 +111,6 @@ def polynomial_losses(prompt: Prompt, scores: Tensor, depths: tuple[int, ...]) -
     columns = columns / columns.norm(dim=0)
     out = []
     for depth in depths:
-        c = torch.linalg.lstsq(columns[:, :depth], prompt.target.unsqueeze(1), driver="gels").solution
-        out.append(float((columns[:, :depth] @ c - prompt.target.unsqueeze(1)).square().mean()))
+        c = torch.linalg.lstsq(columns[:, :depth], target, driver="gels").solution
+        out.append(float((columns[:, :depth] @ c - target).square().mean()))
     return out

@@ -37,9 +37,11 @@ def memformer(
         \text{lfom: } r \leftarrow r - \sum_{j \le l} \Gamma^l_j G_j; \qquad
         \text{heavy ball: } r \leftarrow r - \alpha_l G_l + \beta_l (r - r_{last}) .
 
-    With fixed coefficients the three reach the same iterates, and none gets below the best polynomial in the covariance
-    (:func:`graphtf.reference.best_fixed_polynomial`), which gradient descent with unequal steps attains as well. What
-    memory gives is optimality at every depth at once, and, with `"adaptive"` coefficients, conjugate gradients.
+    Learned `cgd` has a number more than the formula, as what goes on in the memory and what goes into the residual are
+    trained apart. With fixed coefficients the three reach the same iterates, and none gets below the best polynomial in
+    the covariance (:func:`graphtf.reference.best_fixed_polynomial`), which gradient descent with unequal steps attains
+    as well. What memory gives is optimality at every depth at once, and, with `"adaptive"` coefficients, conjugate
+    gradients.
 
     Args:
         d: dimension of a sample.

@@ -76,6 +76,16 @@ class Prompt:
         keys = self.is_key().expand(self.y.shape[:2])
         return torch.where(keys if self.y.dim() == 2 else keys.unsqueeze(-1), self.y, 0.0).to(self.x.dtype)
 
+    def known_target(self) -> Tensor:
+        """The target.
+
+        Raises:
+            ValueError: it is not known.
+        """
+        if self.target is None:
+            raise ValueError("these prompts have no targets; sample them from a task")
+        return self.target
+
     def layout(self) -> PromptLayout:
         """The samples as tokens of a layer."""
         return PromptLayout(self.x, self.is_key())

@@ -37,8 +37,6 @@ class Fit:
         fresh: steps between new batches.
         clip: largest norm of the gradient; `None`: any.
         seed: of the weights and of the batches.
-        optimizer: `"adam"`, or `"sgd"` with momentum `betas[0]`, at a constant rate as Adam with `schedule=False`.
-        schedule: whether the rate changes.
         options: whatever else decides the outcome, for the check that a checkpoint belongs to it.
     """
 
@@ -52,14 +50,12 @@ class Fit:
     fresh: int = 1
     clip: float | None = 1.0
     seed: int = 0
-    optimizer: str = "adam"
-    schedule: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
     def identity(self) -> str:
         """A word that differs where the outcome would."""
-        parts = {k: getattr(self, k) for k in ("name", "steps", "lr", "betas", "fresh", "clip", "seed", "optimizer")}
-        text = json.dumps([parts, self.schedule, self.options], sort_keys=True, default=str)
+        parts = {k: getattr(self, k) for k in ("name", "steps", "lr", "betas", "fresh", "clip", "seed")}
+        text = json.dumps([parts, self.options], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -97,13 +93,7 @@ class _Module(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         spec, weights = self.spec, [p for p in self.parameters() if p.requires_grad]
-        optimizer: torch.optim.Optimizer
-        if spec.optimizer == "sgd":
-            optimizer = torch.optim.SGD(weights, lr=spec.lr, momentum=spec.betas[0])
-        else:
-            optimizer = torch.optim.Adam(weights, lr=spec.lr, betas=spec.betas)
-        if not spec.schedule:
-            return optimizer
+        optimizer = torch.optim.Adam(weights, lr=spec.lr, betas=spec.betas)
 
         def factor(step: int) -> float:
             warm = max(1, spec.steps // 20)

@@ -16,7 +16,7 @@ EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
 }
 PRESETS = {"quick": (800, 20_000), "full": (4000, 100_000)}
 """Training steps of a model, and test prompts."""
-STYLES = {"trained": "o-", "exact": "k--", "baseline": ":", "published": "s"}
+STYLES = {"trained": "o-", "exact": "k--", "baseline": ":"}
 
 
 def learn_in_context(

@@ -25,7 +25,7 @@ class Curve:
 
     Args:
         name: its label, unique.
-        kind: `"trained"`, `"exact"`, `"baseline"` or `"published"`.
+        kind: `"trained"`, `"exact"` or `"baseline"`.
         values: one list a seed (one for what has no seed), over the positions of the figure.
     """
 
@@ -59,9 +59,7 @@ Build = Callable[[int, int], InContextTransformer]
 
 def squared_error(model: nn.Module, prompt: Prompt) -> Tensor:
     """Mean squared error of the query's label."""
-    if prompt.target is None:
-        raise ValueError("these prompts have no targets; sample them from a task")
-    return (model(prompt) - prompt.target).square().mean()
+    return (model(prompt) - prompt.known_target()).square().mean()
 
 
 def log_loss(model: nn.Module, prompt: Prompt, chunk: int = 10_000) -> float:
@@ -70,14 +68,8 @@ def log_loss(model: nn.Module, prompt: Prompt, chunk: int = 10_000) -> float:
     with torch.no_grad():
         for start in range(0, len(prompt.x), chunk):
             part = slice(start, start + chunk)
-            total += float((model(Prompt(prompt.x[part], prompt.y[part])) - _target(prompt)[part]).square().sum())
+            total += float((model(Prompt(prompt.x[part], prompt.y[part])) - prompt.known_target()[part]).square().sum())
     return log_of(total / len(prompt.x))
-
-
-def _target(prompt: Prompt) -> Tensor:
-    if prompt.target is None:
-        raise ValueError("these prompts have no targets; sample them from a task")
-    return prompt.target
 
 
 def polynomial_losses(prompt: Prompt, weights: Tensor, depth: int, preconditioner: Tensor | None = None) -> list[float]:
@@ -102,7 +94,7 @@ def conjugate_gradient_losses(prompt: Prompt, depth: int) -> list[float]:
     """Log-loss of conjugate gradients on every prompt of its own, after 1 ... `depth` steps."""
     S, b = second_moments(prompt)
     w = reference.conjugate_gradient(S, b, depth)[1:]
-    errors = (w * prompt.x[:, -1]).sum(-1) - _target(prompt)
+    errors = (w * prompt.x[:, -1]).sum(-1) - prompt.known_target()
     return [log_of(float(loss)) for loss in errors.square().mean(1)]
 
 
@@ -182,7 +174,7 @@ def equal_step_losses(prompt: Prompt, depth: int) -> list[float]:
 
         def loss(size: float, steps: int = steps) -> float:
             w = reference.gradient_descent(S, b, [size] * steps)[-1]
-            return float(((w * prompt.x[:, -1]).sum(-1) - _target(prompt)).square().mean())
+            return float(((w * prompt.x[:, -1]).sum(-1) - prompt.known_target()).square().mean())
 
         low, high = 0.05, 1.5
         for _ in range(40):  # golden section

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
+from graphtf.nn.head_encoding import HALF
 from graphtf.nn.slots_encoding import encode_slots
 from graphtf.powers import power_entries
 
@@ -44,8 +45,7 @@ def encode_network(
             node, edge = encode_slots(module, graph, pairs)
         else:
             node, edge = _powers(module, graph, pairs, mix)
-    half = parameter in (torch.float16, torch.bfloat16)
-    return (node.to(parameter), edge.to(parameter)) if half else (node, edge)
+    return (node.to(parameter), edge.to(parameter)) if parameter in HALF else (node, edge)
 
 
 def _powers(module: LinearTransformerPE, graph: Incidence, pairs: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor]:
