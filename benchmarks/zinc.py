@@ -177,7 +177,10 @@ def main() -> None:
     other.add_argument("--to", type=int, nargs="+", default=[1000, 2000], help="epochs to extrapolate to (1000 2000)")
     other.add_argument("--noise", type=float, help="deviation of a run's error between seeds (from the runs)")
     arguments = parser.parse_args()
-    tables[arguments.verb][0](arguments)
+    try:
+        tables[arguments.verb][0](arguments)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

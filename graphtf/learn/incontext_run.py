@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
 }
 PRESETS = {"quick": (800, 20_000), "full": (4000, 100_000)}
 """Training steps of a model, and test prompts."""
-STYLES = {"trained": "o-", "exact": "k--", "baseline": ":"}
+STYLES = {"trained": "o-", "exact": "k--"}
+BASELINES = {"linestyle": ":", "color": "0.35"}, {"linestyle": "-.", "color": "0.6"}
 
 
 def learn_in_context(
@@ -109,9 +111,13 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        baselines = cycle(BASELINES)
         for name, curve in curves.items():
             x = axis["values"]
-            line = axes.plot(x, curve["mean"], STYLES[curve["kind"]], label=name, linewidth=1.6, markersize=4)[0]
+            if curve["kind"] == "baseline":
+                line = axes.plot(x, curve["mean"], label=name, linewidth=1.6, **next(baselines))[0]
+            else:
+                line = axes.plot(x, curve["mean"], STYLES[curve["kind"]], label=name, linewidth=1.6, markersize=4)[0]
             columns = list(zip(*curve["seeds"], strict=True))
             low, high = [min(c) for c in columns], [max(c) for c in columns]
             axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
