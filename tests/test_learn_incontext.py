@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from graphtf.cli import main
+from graphtf.cli_parser import PROMPT_TASKS
 from graphtf.incontext import InContextRegression, linear_transformer
 from graphtf.learn import fit as fit_module
 from graphtf.learn import incontext_tasks
 from graphtf.learn.fit import Fit, fit
+from graphtf.learn.incontext_run import EXPERIMENTS, PRESETS
 from graphtf.learn.incontext_tasks import log_loss, polynomial_losses, solutions, squared_error
 
 TASK = InContextRegression(d=5, n=20)
@@ -103,13 +105,19 @@ def test_the_command_writes_curves_table_and_figure(
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (tmp_path / "learn.png").stat().st_size > 10_000
     assert "best fixed steps" in out
-    for curves in metrics["panels"].values():
+    for panel in metrics["panels"].values():
+        curves = panel["curves"]
         for name, curve in curves.items():
             assert f"| {name} ({curve['kind']}) |" in out
-            assert len(curve["mean"]) == len(metrics["axis"]["values"]) == 2
+            assert len(curve["mean"]) == len(panel["axis"]["values"]) == 2
             assert len(curve["seeds"]) == (2 if curve["kind"] == "trained" else 1)
         exact = next(c for c in curves.values() if c["kind"] == "exact")
         assert all(c["mean"][i] > exact["mean"][i] for c in curves.values() if c["kind"] == "trained" for i in range(2))
+
+
+def test_the_command_knows_every_experiment() -> None:
+    assert set(PROMPT_TASKS) == set(EXPERIMENTS) == set(PRESETS)
+    assert all(set(presets) == {"quick", "full"} for presets in PRESETS.values())
 
 
 def test_options_of_graph_tasks_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from graphtf.files import write_atomically, write_json
+from graphtf.learn.experiment import Experiment, describe
 from graphtf.learn.fit import fit
-from graphtf.learn.incontext_tasks import Experiment, describe, memory, regression
+from graphtf.learn.incontext_tasks import memory, regression
 
 EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "regression": regression,
     "memformer": memory,
 }
-PRESETS = {"quick": (800, 20_000), "full": (4000, 100_000)}
-"""Training steps of a model, and test prompts."""
+"""Experiments, from seeds, training steps of a model and test prompts."""
+PRESETS: dict[str, dict[str, tuple[int, int]]] = {
+    "regression": {"quick": (800, 20_000), "full": (4000, 100_000)},
+    "memformer": {"quick": (800, 20_000), "full": (4000, 100_000)},
+}
+"""Training steps of a model, and test prompts, of every task and preset."""
 STYLES = {"trained": "o-", "exact": "k--"}
 BASELINES = {"linestyle": ":", "color": "0.35"}, {"linestyle": "-.", "color": "0.6"}
 
@@ -34,13 +39,13 @@ def learn_in_context(
     Args:
         task: a key of :data:`EXPERIMENTS`.
         out: folder of the models, `metrics.json`, `table.md` and `learn.png`.
-        preset: a key of :data:`PRESETS`.
+        preset: `"quick"` or `"full"`, see :data:`PRESETS`.
         seeds: seeds of weights and batches.
         steps: training steps instead of the preset's.
         progress: show a bar on standard error.
 
     Returns:
-        What `metrics.json` holds: see :func:`graphtf.learn.incontext_tasks.describe`.
+        What `metrics.json` holds: see :func:`graphtf.learn.experiment.describe`.
 
     Raises:
         ValueError: there is no such task or preset, or the folder holds models that were trained otherwise.
@@ -51,10 +56,10 @@ def learn_in_context(
     from graphtf.validate import check_choice, check_positive_int
 
     check_choice("task", task, tuple(EXPERIMENTS))
-    check_choice("preset", preset, tuple(PRESETS))
+    check_choice("preset", preset, tuple(PRESETS[task]))
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must be different numbers, at least one, but got {seeds}")
-    number, prompts = PRESETS[preset]
+    number, prompts = PRESETS[task][preset]
     number = number if steps is None else check_positive_int("steps", steps)
     experiment, folder = EXPERIMENTS[task](seeds, number, prompts), Path(out)
     models = {}
@@ -75,24 +80,25 @@ def table(metrics: dict[str, Any]) -> str:
 
     Example:
         >>> curve = {"kind": "trained", "seeds": [[-1.0], [-2.0]], "mean": [-1.5]}
-        >>> axis = {"label": "layers", "values": [1.0]}
-        >>> print(table({"task": "regression", "axis": axis, "panels": {"prompts": {"ours": curve}}, "note": ""}))
-        regression, prompts: natural log of the loss, mean over seeds [least, most]
+        >>> axis = {"label": "layers", "values": [1.0], "scale": "linear"}
+        >>> panel = {"axis": axis, "measure": "ln loss", "curves": {"ours": curve}}
+        >>> print(table({"task": "regression", "panels": {"prompts": panel}, "note": ""}))
+        regression, prompts: ln loss, mean over seeds [least, most]
         <BLANKLINE>
         | layers | 1 |
         |---|---|
         | ours (trained) | -1.50 [-2.00, -1.00] |
     """
-    axis = metrics["axis"]
     parts = []
-    for title, curves in metrics["panels"].items():
+    for title, panel in metrics["panels"].items():
+        axis = panel["axis"]
         lines = [
-            f"{metrics['task']}, {title}: natural log of the loss, mean over seeds [least, most]",
+            f"{metrics['task']}, {title}: {panel['measure']}, mean over seeds [least, most]",
             "",
             f"| {axis['label']} | {' | '.join(f'{x:g}' for x in axis['values'])} |",
             "|---" * (len(axis["values"]) + 1) + "|",
         ]
-        for name, curve in curves.items():
+        for name, curve in panel["curves"].items():
             cells = []
             for mean, column in zip(curve["mean"], zip(*curve["seeds"], strict=True), strict=True):
                 spread = f" [{min(column):.2f}, {max(column):.2f}]" if len(column) > 1 else ""
@@ -107,12 +113,12 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    axis, panels = metrics["axis"], metrics["panels"]
+    panels = metrics["panels"]
     figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        baselines = cycle(BASELINES)
-        for name, curve in curves.items():
+    for axes, (title, panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        axis, baselines = panel["axis"], cycle(BASELINES)
+        for name, curve in panel["curves"].items():
             x = axis["values"]
             if curve["kind"] == "baseline":
                 line = axes.plot(x, curve["mean"], label=name, linewidth=1.6, **next(baselines))[0]
@@ -121,10 +127,12 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
             columns = list(zip(*curve["seeds"], strict=True))
             low, high = [min(c) for c in columns], [max(c) for c in columns]
             axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        axes.set(title=title, xlabel=axis["label"], ylabel="ln loss")
-        axes.set_xticks(axis["values"])
+        axes.set(title=title, xlabel=axis["label"], ylabel=panel["measure"], xscale=axis["scale"])
+        if len(axis["values"]) <= 12:
+            axes.set_xticks(axis["values"], [f"{x:g}" for x in axis["values"]], minor=False)
+            axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8, loc="lower left")
+        axes.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{metrics['task']}: trained in context against the exact answers")
     write_atomically(path, lambda p: figure.savefig(p, dpi=150))

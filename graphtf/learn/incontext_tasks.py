@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graphtf import reference
 from graphtf.incontext import InContextRegression, InContextTransformer, Prompt, linear_transformer, memformer
+from graphtf.learn.experiment import Curve, Experiment, Panel
 from graphtf.learn.fit import Fit
 from graphtf.learn.report import log_of
 
 TEST_SEED = 10_000
 DEPTHS = (1, 2, 3, 4)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One curve of a figure.
-
-    Args:
-        name: its label, unique.
-        kind: `"trained"`, `"exact"` or `"baseline"`.
-        values: one list a seed (one for what has no seed), over the positions of the figure.
-    """
-
-    name: str
-    kind: str
-    values: list[list[float]]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What a task trains and reports.
-
-    Args:
-        task: its name.
-        axis: what the positions mean, and the positions.
-        panels: title of a panel to its curves, from the trained models by name.
-        fits: what is trained.
-        note: a sentence under the table.
-    """
-
-    task: str
-    axis: tuple[str, list[float]]
-    fits: list[Fit]
-    panels: Callable[[dict[str, nn.Module]], dict[str, list[Curve]]]
-    note: str = ""
 
 
 Build = Callable[[int, int], InContextTransformer]
@@ -153,17 +117,17 @@ def regression(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experim
         "GD++": lambda depth, seed: linear_transformer(5, depth, sparsity="ab", std=0.1, seed=seed),
     }
 
-    def panels(models: dict[str, nn.Module]) -> dict[str, list[Curve]]:
+    def panels(models: dict[str, nn.Module]) -> list[Panel]:
         prompt = task.sample(test_prompts, torch.Generator().manual_seed(TEST_SEED), torch.float64)
         curves = _trained(models, builds, seeds, prompt)
         curves.append(Curve("best fixed steps", "exact", [polynomial_losses(prompt, solutions(prompt), max(DEPTHS))]))
         curves.append(Curve("conjugate gradients", "baseline", [conjugate_gradient_losses(prompt, max(DEPTHS))]))
         curves.append(Curve("best equal steps", "baseline", [equal_step_losses(prompt, max(DEPTHS))]))
-        return {"isotropic covariates": curves}
+        return [Panel("isotropic covariates", "layers", list(map(float, DEPTHS)), curves)]
 
     fits = _fits(builds, task, seeds, steps, lr=0.03)
     note = "One layer: the closed form is A = 0.76923 I with loss 1.15385, ln 0.143."
-    return Experiment("regression", ("layers", [float(d) for d in DEPTHS]), fits, panels, note)
+    return Experiment("regression", fits, panels, note)
 
 
 def equal_step_losses(prompt: Prompt, depth: int) -> list[float]:
@@ -202,7 +166,7 @@ def memory(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
         ),
     }
 
-    def panels(models: dict[str, nn.Module]) -> dict[str, list[Curve]]:
+    def panels(models: dict[str, nn.Module]) -> list[Panel]:
         prompt = task.sample(test_prompts, torch.Generator().manual_seed(TEST_SEED), torch.float64)
         w, cg = solutions(prompt), conjugate_gradient_losses(prompt, max(DEPTHS))
         inverse = torch.linalg.inv(task.covariance)
@@ -210,35 +174,13 @@ def memory(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
             "full preconditioners": (full, inverse, "best fixed steps, preconditioned by the covariance"),
             "scalar coefficients": (scalar, None, "best fixed steps"),
         }
-        out = {}
+        out = []
         for title, (builds, A, name) in of.items():
             curves = _trained(models, builds, seeds, prompt)
             curves.append(Curve(name, "exact", [polynomial_losses(prompt, w, max(DEPTHS), A)]))
             curves.append(Curve("conjugate gradients on every prompt", "baseline", [cg]))
-            out[title] = curves
+            out.append(Panel(title, "layers", list(map(float, DEPTHS)), curves))
         return out
 
     fits = _fits({**full, **scalar}, task, seeds, steps, lr=0.03)
-    return Experiment("memformer", ("layers", [float(d) for d in DEPTHS]), fits, panels)
-
-
-def describe(experiment: Experiment, models: dict[str, nn.Module]) -> dict[str, Any]:
-    """The curves as plain data: `{"axis": ..., "panels": {title: {curve: {"kind", "values", "mean"}}}}`."""
-    label, positions = experiment.axis
-    panels = {
-        title: {
-            c.name: {
-                "kind": c.kind,
-                "seeds": c.values,
-                "mean": [math.fsum(column) / len(column) for column in zip(*c.values, strict=True)],
-            }
-            for c in curves
-        }
-        for title, curves in experiment.panels(models).items()
-    }
-    return {
-        "task": experiment.task,
-        "axis": {"label": label, "values": positions},
-        "panels": panels,
-        "note": experiment.note,
-    }
+    return Experiment("memformer", fits, panels)
