@@ -80,7 +80,7 @@ def describe(experiment: Experiment, models: dict[str, nn.Module]) -> dict[str, 
     """The curves as plain data, by title of the panel and name of the curve.
 
     Returns:
-        `{"panels": {title: {"axis", "measure", "curves": {name: {"kind", "seeds", "mean"}}}}, "task", "note"}` and results.
+        `{"panels": {title: {"axis", "measure", "curves": {name: {"kind", "seeds", "mean"}}}}, ...}`.
 
     Raises:
         ValueError: a curve does not have a value for every position.
