@@ -170,6 +170,9 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
     parser.add_argument("--model", choices=("transformer", "gine", "gps"), help="backbone (transformer)")
     parser.add_argument("--norm", choices=("batch", "layer"), help="normalisation (batch)")
+    parser.add_argument(
+        "--optimizer", choices=("adamw", "muon"), help="muon: for the matrices, with adamw for the rest (adamw)"
+    )
     parser.add_argument("--readout", choices=("sum", "mean"), help="pooling of the nodes (sum)")
     parser.add_argument(
         "--attention-bias",

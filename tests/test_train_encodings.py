@@ -10,7 +10,7 @@ from graphtf.nn import LinearTransformerPE
 from graphtf.train import TrainConfig, compare, evaluate, train
 from graphtf.train.encoding_options import ENCODINGS, format_encoding, parse_encoding
 from graphtf.train.encodings import build_encoding, build_transform
-from graphtf.train.optimizer import adamw_one_cycle, layer_weights
+from graphtf.train.optimizer import layer_weights, one_cycle
 
 # Fewer atoms than eigenvectors, repeated eigenvalues, two components.
 SMILES = ["CC", "C", "c1ccccc1", "C.CO", *clean_leads_smiles("val")[:4]]
@@ -134,7 +134,7 @@ def test_signnet_says_what_is_missing():
 @pytest.mark.parametrize("steps", [1, 10, 50])
 def test_one_cycle_keeps_the_ratio_of_the_rates(steps):
     model = GraphTransformer(16, 2, 4, encoding=build_encoding("conductances", 4))
-    optimizer, schedule = adamw_one_cycle(model, 1e-2, 1e-5, steps, pe_lr_scale=3.0)
+    optimizer, schedule = one_cycle(model, 1e-2, 1e-5, steps, pe_lr_scale=3.0)
     others, layers = optimizer.param_groups
     assert {id(p) for p in layers["params"]} == {id(p) for p in layer_weights(model)}
     assert len(others["params"]) + len(layers["params"]) == len(list(model.parameters()))
@@ -151,9 +151,9 @@ def test_one_cycle_keeps_the_ratio_of_the_rates(steps):
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_optimizer_is_fused_where_that_is_safe(scale):
     model = GraphTransformer(16, 2, 4, encoding=build_encoding("conductances", 4))
-    optimizer, _ = adamw_one_cycle(model, 1e-2, 1e-5, 5, pe_lr_scale=scale)
+    optimizer, _ = one_cycle(model, 1e-2, 1e-5, 5, pe_lr_scale=scale)
     assert all(group["fused"] for group in optimizer.param_groups)
-    optimizer, _ = adamw_one_cycle(model.to("meta"), 1e-2, 1e-5, 5, pe_lr_scale=scale)
+    optimizer, _ = one_cycle(model.to("meta"), 1e-2, 1e-5, 5, pe_lr_scale=scale)
     assert not any(group["fused"] for group in optimizer.param_groups)
 
 

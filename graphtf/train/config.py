@@ -11,6 +11,7 @@ from graphtf.models.base import READOUTS
 from graphtf.models.norms import NORMS
 from graphtf.train.encoding_options import ENCODINGS as ENCODINGS
 from graphtf.train.encoding_options import check_encoding, has_layers, has_pairs
+from graphtf.train.optimizer import OPTIMIZERS
 from graphtf.validate import check_choice, check_positive_int
 
 WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
@@ -36,7 +37,8 @@ class TrainConfig:
         layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.
         attention_bias: let an encoding of all pairs of nodes bias the attention, see :class:`graphtf.models.GPS`; with
             `model="gps"` and an encoding by a linear transformer that keeps its pairs.
-        lr, weight_decay, clip: AdamW under a one-cycle schedule whose peak is `lr`; `clip` bounds the gradient's norm.
+        optimizer: `"adamw"`, or `"muon"`: Muon for the matrices between hidden layers, AdamW for the rest.
+        lr, weight_decay, clip: of a one-cycle schedule whose peak is `lr`; `clip` bounds the gradient's norm.
         patience: stop after so many epochs without a better validation MAE; 0 never stops early.
         seed: of weights, order of the molecules, dropout and random signs.
         subset: use the first `subset` training molecules and a tenth as many (at least one) of the other splits.
@@ -71,6 +73,7 @@ class TrainConfig:
     norm: str = "batch"
     readout: str = "sum"
     attention_bias: bool = False
+    optimizer: str = "adamw"
     lr: float = 2e-3
     weight_decay: float = 1e-5
     clip: float = 1.0
@@ -104,6 +107,7 @@ class TrainConfig:
         object.__setattr__(self, "pe", pe)
         object.__setattr__(self, "pe_dim", dim)
         check_choice("norm", self.norm, tuple(NORMS))
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("readout", self.readout, READOUTS)
         check_choice("progress", self.progress, ("auto", "bar", "lines", "none"))
         if self.channels % self.heads:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphtf.models import BACKBONES, GraphModel
 from graphtf.train.encodings import build_encoding
-from graphtf.train.optimizer import adamw_one_cycle
+from graphtf.train.optimizer import one_cycle
 from graphtf.train.task import Task
 
 
@@ -21,7 +21,7 @@ class MoleculeRegressor(pl.LightningModule):
         pe, pe_dim: encoding and its number of columns.
         model: options of the model.
         seed: of the weights. Models that differ in the encoding alone start with the same other weights.
-        lr, weight_decay: of AdamW; `lr` is the peak of the one-cycle schedule.
+        lr, weight_decay: of the optimiser; `lr` is the peak of the one-cycle schedule.
         target_mean, target_std: mean and standard deviation of the training targets (lists for several targets); the
             network predicts in units of them.
         data: what the module was trained on, for those who read the checkpoint.
@@ -29,6 +29,7 @@ class MoleculeRegressor(pl.LightningModule):
         task: options of :class:`graphtf.train.task.Task`: targets, metric and features. By default the mean absolute
             error of one number, for molecules with the features of ZINC.
         pe_lr_scale: factor on the learning rate of the encoding's layers.
+        optimizer: `"adamw"` or `"muon"`, see :func:`graphtf.train.optimizer.one_cycle`.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class MoleculeRegressor(pl.LightningModule):
         backbone: str = "transformer",
         task: dict[str, Any] | None = None,
         pe_lr_scale: float = 1.0,
+        optimizer: str = "adamw",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.lr, self.weight_decay, self.pe_lr_scale = lr, weight_decay, pe_lr_scale
+        self.lr, self.weight_decay, self.pe_lr_scale, self.optimizer_name = lr, weight_decay, pe_lr_scale, optimizer
         self.task = Task(**(task or {}))
         types: dict[str, Any] = {"node_types": self.task.node_types, "edge_types": self.task.edge_types}
         with torch.random.fork_rng(devices=[]):
@@ -108,7 +110,7 @@ class MoleculeRegressor(pl.LightningModule):
         self.log(f"val_{self.task.metric}", score, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW under a one-cycle schedule over the whole run."""
+        """The optimiser under a one-cycle schedule over the whole run."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = adamw_one_cycle(self, self.lr, self.weight_decay, steps, self.pe_lr_scale)
+        optimizer, schedule = one_cycle(self, self.lr, self.weight_decay, steps, self.pe_lr_scale, self.optimizer_name)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

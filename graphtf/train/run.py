@@ -194,6 +194,7 @@ def _module(config: TrainConfig, task: Task, graphs: list[Data]) -> MoleculeRegr
         config.model,
         task.to_dict(),
         config.pe_lr_scale,
+        config.optimizer,
     )
 
 
