@@ -218,6 +218,8 @@ def _mix(registers: Tensor, weight: Tensor) -> Tensor:
     """`out[b] = sum_a registers[a] weight[a, b]`, channel by channel: `[*, p, k], [p, p, c] -> [*, p, k]`."""
     if weight.shape[0] == 1:
         return registers * weight[0]
+    if registers.shape[-1] == 1:  # prompts: one product instead of a tensor of p times p
+        return (registers.squeeze(-1) @ weight.squeeze(-1)).unsqueeze(-1)
     return (registers.unsqueeze(-2) * weight).sum(-3)
 
 
