@@ -12,6 +12,7 @@ from graphtf.attention import Layer, StructuredAttention
 from graphtf.literal_attention import LinearAttention
 from graphtf.lobpcg import LOBPCG, LiteralLOBPCG
 from graphtf.memory import ConjugateGradient, LiteralConjugateGradient
+from graphtf.momentum import Momentum
 from graphtf.norms import rank_tolerance
 
 
@@ -45,9 +46,12 @@ def literal_layers(layer: Layer, num_edges: int, channels: int, dtype: torch.dty
         return [LiteralConjugateGradient(layer, num_edges, channels, dtype)]
     if isinstance(layer, LOBPCG):
         return [LiteralLOBPCG(layer, num_edges, channels, dtype)]
+    if isinstance(layer, Momentum):
+        layer = layer.structured(dtype)
     if not isinstance(layer, StructuredAttention):
         raise TypeError(
-            f"a layer must be a StructuredAttention, ConjugateGradient or LOBPCG, but got {type(layer).__name__}"
+            f"a layer must be a StructuredAttention, ConjugateGradient, LOBPCG or Momentum, but got "
+            f"{type(layer).__name__}"
         )
     if layer.prox is not None:
         raise ValueError("a layer with a proximal step has no twin in one attention layer; its network comes after")

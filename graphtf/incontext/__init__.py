@@ -3,6 +3,7 @@
 from graphtf.incontext.adaptive import AdaptiveDescent
 from graphtf.incontext.gaussian_process import GaussianProcessPrompt
 from graphtf.incontext.gradient import gradient_descent_transformer, linear_transformer, one_layer_optimum
+from graphtf.incontext.graph_memformer import GraphMemformer
 from graphtf.incontext.kernel import kernel_transformer
 from graphtf.incontext.memformer import memformer
 from graphtf.incontext.model import InContextTransformer
@@ -20,6 +21,7 @@ from graphtf.incontext.sparse import (
 __all__ = [
     "AdaptiveDescent",
     "GaussianProcessPrompt",
+    "GraphMemformer",
     "InContextRegression",
     "InContextTransformer",
     "Prompt",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -15,10 +16,14 @@ from graphtf.solvers.auto import AdaptiveSolver
 from graphtf.solvers.kernels import compiled_laplacian
 from graphtf.solvers.linear_cg import relative_residual
 from graphtf.solvers.linear_fixed import contraction, depth_for_tolerance, proven_bound, run_fixed
+from graphtf.solvers.linear_learned import check_solver, run_transformer
 from graphtf.solvers.solution import ConvergenceError, Solution
+from graphtf.transformer import LinearTransformer
 from graphtf.validate import check_choice, check_positive_int
 
-Method = Literal["auto", "gradient", "chebyshev", "multiplicative", "memory", "preconditioned", "dense"]
+Method = (
+    Literal["auto", "gradient", "chebyshev", "multiplicative", "memory", "preconditioned", "dense"] | LinearTransformer
+)
 METHODS = ("auto", "gradient", "chebyshev", "multiplicative", "memory", "preconditioned", "dense")
 FIXED = ("gradient", "chebyshev", "multiplicative")
 
@@ -32,14 +37,17 @@ class Options:
         ValueError: the method is unknown, or a number is out of range.
     """
 
-    method: str = "auto"
+    method: str | LinearTransformer = "auto"
     tol: float | None = None
     max_layers: int | None = None
     generator: torch.Generator | None = None
     history: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("method", self.method, METHODS)
+        if isinstance(self.method, LinearTransformer):
+            check_solver(self.method, self.max_layers)
+        else:
+            check_choice("method", self.method, METHODS)
         if self.tol is not None:
             if isinstance(self.tol, bool) or not isinstance(self.tol, Real):
                 raise TypeError(f"tol must be a number, but got {self.tol!r} ({type(self.tol).__name__})")
@@ -120,7 +128,10 @@ def solve(graph: Incidence, psi: Tensor, options: Options) -> Solution:
         Solution(tensor([ 0.5000, -0.5000]), residual=..., num_layers=0, method='dense')
     """
     columns = psi if psi.dim() == 2 else psi.unsqueeze(1)
-    run = _fixed if options.method in FIXED else _adaptive
+    if isinstance(options.method, LinearTransformer):
+        run = _learned
+    else:
+        run = _fixed if options.method in FIXED else _adaptive
     x, report = run(graph, columns, options)
     flat = psi.dim() == 1
     history = report["history"]
@@ -135,23 +146,42 @@ def solve(graph: Incidence, psi: Tensor, options: Options) -> Solution:
 
 
 def _fixed(graph: Incidence, psi: Tensor, options: Options) -> tuple[Tensor, dict[str, Any]]:
-    rate, layers = contraction(graph), options.max_layers
+    rate, layers, method = contraction(graph), options.max_layers, cast(str, options.method)
     if layers is None:
-        layers = depth_for_tolerance(rate, options.tolerance(psi.dtype), options.method)
-    x, history = run_fixed(graph, psi, layers, options.method, options.history)
+        layers = depth_for_tolerance(rate, options.tolerance(psi.dtype), method)
+    x, history = run_fixed(graph, psi, layers, method, options.history)
     x = graph.center(x)
     report = {
         "residual": relative_residual(graph, psi, x).detach(),
         "num_layers": layers,
-        "method": options.method,
-        "bound": torch.tensor(proven_bound(rate, layers, options.method), dtype=torch.float64, device=psi.device),
+        "method": method,
+        "bound": torch.tensor(proven_bound(rate, layers, method), dtype=torch.float64, device=psi.device),
         "history": history,
     }
     return x, report
 
 
+def _learned(graph: Incidence, psi: Tensor, options: Options) -> tuple[Tensor, dict[str, Any]]:
+    transformer = cast(LinearTransformer, options.method)
+    x, history = run_transformer(graph, psi, transformer, options.history)
+    x = graph.center(x)
+    residual = relative_residual(graph, psi, x).detach()
+    report = {"residual": residual, "num_layers": transformer.num_layers, "method": "learned", "history": history}
+    worst = float(residual.max()) if residual.numel() else 0.0
+    if not math.isfinite(worst):
+        report["failed"] = "the layers of method diverge on this graph: their coefficients do not fit its spectrum"
+    elif options.tol is not None and worst > options.tol:
+        report["failed"] = (
+            f"the {transformer.num_layers} layers of method reached a relative residual of {worst:.1e}, but "
+            f"tol={options.tol:.1e}; leave tol out to take what they give, or use method='auto'"
+        )
+    return x, report
+
+
 def _adaptive(graph: Incidence, psi: Tensor, options: Options) -> tuple[Tensor, dict[str, Any]]:
-    solver = AdaptiveSolver(graph, options.method, options.tolerance(psi.dtype), options.max_layers, options.generator)
+    solver = AdaptiveSolver(
+        graph, cast(str, options.method), options.tolerance(psi.dtype), options.max_layers, options.generator
+    )
     if torch.is_grad_enabled() and (psi.requires_grad or graph.weight.requires_grad):
         x = ImplicitSolve.apply(graph.weight, psi, graph.index, solver.strict, graph.center)
     else:

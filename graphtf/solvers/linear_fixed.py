@@ -11,6 +11,7 @@ from graphtf.constructions import chebyshev, electric_flow, fast_inverse, invers
 from graphtf.incidence import Incidence
 from graphtf.layout import PaddedLayout
 from graphtf.solvers.linear_cg import relative_residual
+from graphtf.solvers.linear_learned import run_transformer
 from graphtf.solvers.linear_parts import selected
 
 DEEPEST = 10_000  # layers that a tolerance may ask for
@@ -97,28 +98,18 @@ def run_fixed(
     Raises:
         ValueError: a graph is too large for dense powers.
     """
-    if graph.num_nodes == 0:
-        return psi, psi.new_zeros(num_layers + 1, psi.shape[1]) if history else None
-    bound = graph.lambda_bound()[graph.batch].unsqueeze(1)
-    bound = torch.where(bound > 0, bound, 1.0).to(psi.dtype)
-    scaled = graph.normalized("spectral")
-    if method == "multiplicative":
-        size = int(torch.bincount(graph.batch).max())
-        if size > LARGEST_DENSE:
-            raise ValueError(
-                f"method='multiplicative' forms dense powers of graphs of at most {LARGEST_DENSE} nodes, but one has "
-                f"{size}; use method='memory' or 'auto'"
-            )
-        registers = inverse_registers(scaled, 1.0, psi)
-        transformer = fast_inverse(num_layers, dtype=psi.dtype)
-    elif method == "chebyshev":
+    if method == "chebyshev" and graph.num_nodes:
         return _chebyshev(graph, psi, num_layers, history)
-    else:
-        registers, transformer = {"psi": psi}, electric_flow(num_layers, 1.0, dtype=psi.dtype)
-    x = transformer(scaled, return_all=history, **registers)[..., : psi.shape[1]] / bound
-    if not history:
-        return x, None
-    return x[-1], torch.stack([relative_residual(graph, psi, state).detach() for state in x])
+    if method == "gradient" or graph.num_nodes == 0:
+        return run_transformer(graph, psi, electric_flow(num_layers, 1.0, dtype=psi.dtype), history)
+    size = int(torch.bincount(graph.batch).max())
+    if size > LARGEST_DENSE:
+        raise ValueError(
+            f"method='multiplicative' forms dense powers of graphs of at most {LARGEST_DENSE} nodes, but one has "
+            f"{size}; use method='memory' or 'auto'"
+        )
+    inverse = fast_inverse(num_layers, dtype=psi.dtype)
+    return run_transformer(graph, psi, inverse, history, lambda scaled: inverse_registers(scaled, 1.0, psi))
 
 
 def _chebyshev(graph: Incidence, psi: Tensor, num_layers: int, history: bool) -> tuple[Tensor, Tensor | None]:
