@@ -10,7 +10,7 @@ from graphtf.cli import main
 from graphtf.cli_parser import PROMPT_TASKS
 from graphtf.incontext import InContextRegression, linear_transformer
 from graphtf.learn import fit as fit_module
-from graphtf.learn import incontext_tasks
+from graphtf.learn import graph_memory, incontext_tasks
 from graphtf.learn.fit import Fit, fit
 from graphtf.learn.incontext_run import EXPERIMENTS, PRESETS
 from graphtf.learn.incontext_tasks import log_loss, polynomial_losses, solutions, squared_error
@@ -87,6 +87,7 @@ def test_the_command_writes_curves_table_and_figure(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(incontext_tasks, "DEPTHS", (1, 2))
+    monkeypatch.setattr(graph_memory, "GRAPH_DEPTHS", (1, 2))
     arguments = [
         "learn",
         "--task",

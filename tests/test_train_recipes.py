@@ -52,7 +52,7 @@ def test_recipes_are_listed_and_errors_come_before_any_work(tmp_path, capsys):
     assert ", ".join(recipe_names()) in " ".join(capsys.readouterr().out.split())
     out = str(tmp_path / "run")
     assert main(["train", "--recipe", "gpu", "--out", out]) == 2
-    assert "there is no recipe 'gpu', only 500k, cpu-30min" in capsys.readouterr().err
+    assert "there is no recipe 'gpu', only 500k, cpu-10min, cpu-30min" in capsys.readouterr().err
     assert main(["train", "--recipe", "500k", "--config", "config.yaml", "--out", out]) == 2
     assert "either --config or --recipe" in capsys.readouterr().err
     assert main(["train", "--pe", "conductances:heads=many", "--out", out]) == 2

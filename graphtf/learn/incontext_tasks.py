@@ -11,12 +11,11 @@ from graphtf import reference
 from graphtf.incontext import InContextRegression, InContextTransformer, Prompt, linear_transformer, memformer
 from graphtf.learn.experiment import Curve, Experiment, Panel
 from graphtf.learn.fit import Fit
+from graphtf.learn.graph_memory import graph_fits, graph_panel
 from graphtf.learn.report import log_of
 
 TEST_SEED = 10_000
 DEPTHS = (1, 2, 3, 4)
-
-
 Build = Callable[[int, int], InContextTransformer]
 """A model from its depth and seed."""
 
@@ -150,7 +149,7 @@ def equal_step_losses(prompt: Prompt, depth: int) -> list[float]:
 
 
 def memory(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
-    """What memory gives where covariates are skewed (condition 16), with full preconditioners and with none."""
+    """What memory gives where covariates are skewed (condition 16), and on incidence matrices."""
     task = InContextRegression(5, 20, (1.0, 1.0, 0.5, 0.25, 1.0), convention="scales", rotate=True)
     full: dict[str, Build] = {
         "no memory": lambda depth, seed: linear_transformer(5, depth, sparsity="a", std=0.2, seed=seed),
@@ -180,7 +179,7 @@ def memory(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
             curves.append(Curve(name, "exact", [polynomial_losses(prompt, w, max(DEPTHS), A)]))
             curves.append(Curve("conjugate gradients on every prompt", "baseline", [cg]))
             out.append(Panel(title, "layers", list(map(float, DEPTHS)), curves))
-        return out
+        return [*out, graph_panel(models, seeds, max(1, test_prompts // 20), TEST_SEED)]
 
-    fits = _fits({**full, **scalar}, task, seeds, steps, lr=0.03)
+    fits = [*_fits({**full, **scalar}, task, seeds, steps, lr=0.03), *graph_fits(seeds, steps)]
     return Experiment("memformer", fits, panels)
