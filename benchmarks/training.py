@@ -146,6 +146,8 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
         if encoding is not None:
             runs[f"GPS with attention bias, {name}"] = training(GPS(64, 8, 4, encoding=make(), attention_bias=True))
         runs[f"GraphTransformer, {name}"] = training(GraphTransformer(72, 6, 8, encoding=make()))
+        runs[f"GPS 4 x 64, {name}"] = training(GPS(64, 4, 4, encoding=make()))
+        runs[f"GraphTransformer 4 x 64, {name}"] = training(GraphTransformer(64, 4, 8, encoding=make()))
     interleaved(runs, 1)
     seconds = interleaved(runs, rounds, time.process_time)
     rows = []

@@ -7,6 +7,7 @@ from graphtf.transforms.electric_pe import AddElectricPE
 from graphtf.transforms.heat_kernel_pe import AddHeatKernelPE
 from graphtf.transforms.incidence import AddIncidence
 from graphtf.transforms.linear_transformer_pe import AddLinearTransformerPE
+from graphtf.transforms.path_flow import AddPathFlowPE
 from graphtf.transforms.random_walk_pe import AddRandomWalkPE
 from graphtf.transforms.spectral_pe import AddSpectralPE
 
@@ -15,6 +16,7 @@ __all__ = [
     "AddHeatKernelPE",
     "AddIncidence",
     "AddLinearTransformerPE",
+    "AddPathFlowPE",
     "AddRandomWalkPE",
     "AddSpectralPE",
 ]

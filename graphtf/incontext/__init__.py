@@ -9,6 +9,14 @@ from graphtf.incontext.memformer import memformer
 from graphtf.incontext.model import InContextTransformer
 from graphtf.incontext.prompts import Prompt
 from graphtf.incontext.regression import InContextRegression
+from graphtf.incontext.shortest_path import (
+    PathProblem,
+    ShortestPathPrompt,
+    exact_flow,
+    path_rate,
+    read_path,
+    support_rate,
+)
 from graphtf.incontext.sparse import (
     ShortestPathTransformer,
     SparsePrompt,
@@ -24,16 +32,22 @@ __all__ = [
     "GraphMemformer",
     "InContextRegression",
     "InContextTransformer",
+    "PathProblem",
     "Prompt",
+    "ShortestPathPrompt",
     "ShortestPathTransformer",
     "SparsePrompt",
     "SparseRecoveryPrompt",
     "UnrolledLasso",
     "analytic_dictionary",
+    "exact_flow",
     "gradient_descent_transformer",
     "kernel_transformer",
     "linear_transformer",
     "memformer",
     "nmse_db",
     "one_layer_optimum",
+    "path_rate",
+    "read_path",
+    "support_rate",
 ]

@@ -11,15 +11,18 @@ from graphtf.files import write_atomically, write_json
 from graphtf.learn.experiment import Experiment, describe
 from graphtf.learn.fit import fit
 from graphtf.learn.incontext_tasks import memory, regression
+from graphtf.learn.shortest_path_task import shortest_path
 
 EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "regression": regression,
     "memformer": memory,
+    "shortest-path": shortest_path,
 }
 """Experiments, from seeds, training steps of a model and test prompts."""
 PRESETS: dict[str, dict[str, tuple[int, int]]] = {
     "regression": {"quick": (800, 20_000), "full": (4000, 100_000)},
     "memformer": {"quick": (800, 20_000), "full": (4000, 100_000)},
+    "shortest-path": {"quick": (500, 2000), "full": (2500, 5000)},
 }
 """Training steps of a model, and test prompts, of every task and preset."""
 STYLES = {"trained": "o-", "exact": "k--"}

@@ -27,10 +27,12 @@ class TrainConfig:
             `"qm9:TARGET"`, or a directory with `train`, `val` and perhaps `test` as `.csv` or `.csv.gz`, columns
             `smiles` and `y` (`"DIR:COLUMN"` for another than `y`).
         pe: positional encoding, one of `none`, `laplacian` (eigenvectors), `signnet` (a sign-invariant network on
-            them), `random-walk`, `release` (the paper's, pre-trained to eigenvectors), `linear-transformer` or
-            `conductances` (a linear transformer with four heads of learned conductances, and leverages); perhaps with
-            options, as `conductances:heads=1,pair=false`, see :mod:`graphtf.train.encoding_options`.
-        pe_dim: its number of columns; `None` means 8 eigenvectors, 6 of the release, 16 steps or 16 layers.
+            them), `random-walk`, `path-flow` (learned shortest paths), `release` (the paper's, pre-trained to
+            eigenvectors), `linear-transformer` or `conductances` (a linear transformer with four heads of learned
+            conductances, and leverages); perhaps with options, as `conductances:heads=1,pair=false`, see
+            :mod:`graphtf.train.encoding_options`.
+        pe_dim: its number of columns; `None` means 8 eigenvectors or stages of flows, 6 slots of the release, 16 steps
+            or layers.
         pe_lr_scale: factor on the learning rate of the weights of a linear transformer's layers.
         epochs, batch_size: budget.
         model: backbone, `transformer`, `gine` or `gps`.

@@ -15,6 +15,7 @@ ENCODINGS = {
     "laplacian": 8,
     "signnet": 8,
     "random-walk": 16,
+    "path-flow": 8,
     "release": 6,
     "linear-transformer": 16,
     "conductances": 16,
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "laplacian": {},
     "signnet": {"hidden": 28, "num_layers": 3, "out_channels": 16},
     "random-walk": {},
+    "path-flow": {},
     "release": {name: _LINEAR[name] for name in _SLOTS} | {"start": "release", "pretrain": 120},
     "linear-transformer": _LINEAR,
     "conductances": _LINEAR | {"conductances": True, "heads": 4, "leverage": True},
@@ -178,6 +180,8 @@ def check_encoding(text: str, dim: int | None) -> tuple[str, int]:
         raise ValueError(f"pe='none' has no columns, but pe_dim={dim} was given; leave it out")
     if has_layers(name):
         encoder_config(text, dim)
+    if name == "path-flow" and dim > 32:
+        raise ValueError(f"pe_dim of pe='path-flow' is at most 32, the layers of its model, but got {dim}")
     for key in DEFAULTS["signnet"] if name == "signnet" else ():
         check_positive_int(f"the option {key} of pe='signnet'", options.get(key, 1))
     return format_encoding(name, options), dim

@@ -15,7 +15,7 @@ from graphtf.models import StoredEncoding
 from graphtf.nn import LinearTransformerPE
 from graphtf.train.encoding_options import encoder_config, parse_encoding
 from graphtf.train.signnet import SignNet
-from graphtf.transforms import AddSpectralPE
+from graphtf.transforms import AddPathFlowPE, AddSpectralPE
 
 Transform = Callable[[Any], Any]
 VECTORS, VALUES = "laplacian_eigenvector_pe", "laplacian_eigenvalues"
@@ -55,6 +55,8 @@ def build_encoding(
         return SignNet(dim, VECTORS, VALUES, seed=seed, **options)
     if name == "random-walk":
         return StoredEncoding("random_walk_pe", dim)
+    if name == "path-flow":
+        return StoredEncoding("path_flow_pe", 2 * dim, "path_flow_edge_pe", dim)
     encoder = LinearTransformerPE(encoder_config(pe, dim, seed, node_types, edge_types))
     return encoder if options.get("pair", True) else NodeChannels(encoder)
 
@@ -77,6 +79,8 @@ def build_transform(pe: str, dim: int) -> Transform | None:
         return AddSpectralPE(dim, VECTORS, eigenvalues_name=VALUES)
     if name == "random-walk":
         return AddRandomWalkPE(walk_length=dim)
+    if name == "path-flow":
+        return AddPathFlowPE(dim)
     return None
 
 

@@ -16,6 +16,7 @@ COLORS = {
     "conductances": "tab:purple",
     "signnet": "tab:red",
     "release": "tab:brown",
+    "path-flow": "tab:cyan",
 }
 
 
