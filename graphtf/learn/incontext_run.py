@@ -25,8 +25,12 @@ PRESETS: dict[str, dict[str, tuple[int, int]]] = {
     "shortest-path": {"quick": (500, 2000), "full": (2500, 5000)},
 }
 """Training steps of a model, and test prompts, of every task and preset."""
-STYLES = {"trained": "o-", "exact": "k--"}
-BASELINES = {"linestyle": ":", "color": "0.35"}, {"linestyle": "-.", "color": "0.6"}
+STYLES: dict[str, list[dict[str, Any]]] = {
+    "trained": [{"marker": "o"}],
+    "exact": [{"linestyle": "--", "color": c} for c in ("black", "0.35", "0.6")],
+    "baseline": [{"linestyle": style, "color": c} for style, c in ((":", "0.35"), ("-.", "0.6"), (":", "0.7"))],
+}
+"""How curves of a kind are drawn, one after the other; trained ones in the colours of matplotlib."""
 
 
 def learn_in_context(
@@ -117,16 +121,14 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels = metrics["panels"]
+    shared = len(panels) > 1 and len({tuple(panel["curves"]) for panel in panels.values()}) == 1
     figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        axis, baselines = panel["axis"], cycle(BASELINES)
+        axis, styles = panel["axis"], {kind: cycle(each) for kind, each in STYLES.items()}
         for name, curve in panel["curves"].items():
-            x = axis["values"]
-            if curve["kind"] == "baseline":
-                line = axes.plot(x, curve["mean"], label=name, linewidth=1.6, **next(baselines))[0]
-            else:
-                line = axes.plot(x, curve["mean"], STYLES[curve["kind"]], label=name, linewidth=1.6, markersize=4)[0]
+            x, style = axis["values"], next(styles[curve["kind"]])
+            line = axes.plot(x, curve["mean"], label=name, linewidth=1.6, markersize=4, **style)[0]
             columns = list(zip(*curve["seeds"], strict=True))
             low, high = [min(c) for c in columns], [max(c) for c in columns]
             axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -136,6 +138,10 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
             axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        if not shared:
+            axes.legend(frameon=False, fontsize=8)
+    if shared:
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
     figure.suptitle(f"{metrics['task']}: trained in context against the exact answers")
     write_atomically(path, lambda p: figure.savefig(p, dpi=150))
