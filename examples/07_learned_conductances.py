@@ -1,5 +1,6 @@
 """What four heads have learned: how well every bond conducts, drawn on molecules, and by kind of bond."""
 
+import math
 from collections import defaultdict
 from io import BytesIO
 
@@ -68,7 +69,7 @@ print("conductance over the geometric mean of the head, by kind of bond")
 for name, row in zip(kinds, table.exp2().tolist(), strict=True):
     print(f"{name:<5} {len(found[name]):>5} bonds  " + "  ".join(f"{value:.2f}" for value in row))
 
-limit = 2.0  # what conducts less than a quarter of the mean has the color of a quarter
+limit = max(0.25, math.ceil(4 * float(table.abs().max())) / 4)  # quarters of a doubling; what is beyond has its color
 shades = ListedColormap(colormaps["PuOr"](torch.linspace(0.12, 0.88, 256)))  # atoms stay readable
 scale = Normalize(-limit, limit)
 figure = Figure(figsize=(13, 7.4), layout="constrained")
@@ -92,8 +93,9 @@ axes.set(xticks=range(encoder.config.heads), yticks=range(len(kinds)), title="by
 axes.set_xticklabels([f"head {head + 1}" for head in range(encoder.config.heads)])
 axes.set_yticklabels(kinds)
 axes.tick_params(length=0)
-bar = right.colorbar(ScalarMappable(scale, shades), ax=axes, location="bottom", ticks=[-2, -1, 0, 1, 2], extend="min")
-bar.ax.set_xticklabels(["1/4", "1/2", "1", "2", "4"])
+bar = right.colorbar(ScalarMappable(scale, shades), ax=axes, location="bottom", extend="both")
+ticks = torch.linspace(-limit, limit, 5)
+bar.set_ticks(ticks.tolist(), labels=[f"{value:.2f}" for value in ticks.exp2()])
 bar.set_label("conductance over the head's mean")
 figure.savefig("conductances.png", dpi=100)
 print("wrote conductances.png")

@@ -4,6 +4,7 @@ from graphtf.incontext.adaptive import AdaptiveDescent
 from graphtf.incontext.gaussian_process import GaussianProcessPrompt
 from graphtf.incontext.gradient import gradient_descent_transformer, linear_transformer, one_layer_optimum
 from graphtf.incontext.graph_memformer import GraphMemformer
+from graphtf.incontext.graph_prompts import GraphGaussianProcessPrompt, graph_features, label_propagation
 from graphtf.incontext.kernel import kernel_transformer
 from graphtf.incontext.memformer import memformer
 from graphtf.incontext.model import InContextTransformer
@@ -29,6 +30,7 @@ from graphtf.incontext.sparse import (
 __all__ = [
     "AdaptiveDescent",
     "GaussianProcessPrompt",
+    "GraphGaussianProcessPrompt",
     "GraphMemformer",
     "InContextRegression",
     "InContextTransformer",
@@ -42,7 +44,9 @@ __all__ = [
     "analytic_dictionary",
     "exact_flow",
     "gradient_descent_transformer",
+    "graph_features",
     "kernel_transformer",
+    "label_propagation",
     "linear_transformer",
     "memformer",
     "nmse_db",

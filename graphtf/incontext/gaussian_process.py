@@ -10,23 +10,29 @@ from torch import Tensor
 from graphtf.incontext.prompts import Prompt
 from graphtf.validate import check_choice, check_positive_int
 
-Kernel = Literal["linear", "relu", "exp"]
-KERNELS = ("linear", "relu", "exp")
-JITTER = 1e-8  # of the linear kernel, whose matrices are singular for n > d
+Kernel = Literal["linear", "relu", "exp", "softmax", "comb"]
+KERNELS = ("linear", "relu", "exp", "softmax", "comb")
+JITTER = 1e-8  # of linear and comb, whose matrices are singular, or nearly, where n is large
+COMBINED = 2  # coordinates of comb that its exponential sees
 
 
 class GaussianProcessPrompt:
     r"""Samples on the unit sphere with labels :math:`(y_1, \dots, y_{n + 1}) \sim N(0, K)`.
 
-    .. math:: K_{ij} = x_i^\top x_j, \qquad \mathrm{relu}(x_i^\top x_j), \qquad \exp(x_i^\top x_j / 2)
+    .. math::
+        K_{ij} = x_i^\top x_j, \quad \mathrm{relu}(x_i^\top x_j), \quad \exp(x_i^\top x_j / 2), \quad
+        \frac{\exp(x_i^\top x_j)}{\sqrt{Z_i Z_j}}, \quad \exp(u_i^\top u_j / 2) + v_i^\top v_j
 
-    The second is not positive semidefinite. As in the paper's code, the absolute values of its eigenvalues are those of
-    the covariance, which for the other two is `K` itself.
+    The second, `"relu"`, is not positive semidefinite. As in the paper's code, the absolute values of its eigenvalues
+    are those of the covariance, which for the others is `K` itself. The softmax, :math:`e^{x_i^\top x_j} / Z_i` with
+    :math:`Z_i = \sum_k e^{x_i^\top x_k}` over all samples of the prompt, is not symmetric; `"softmax"` is the symmetric
+    matrix with its eigenvalues, which is a covariance. `"comb"` has the first two entries of `x` in `u` and the others
+    in `v`.
 
     Args:
         kernel: which of them.
         n: number of demonstrations.
-        d: dimension of a sample.
+        d: dimension of a sample, at least 3 for `"comb"`.
 
     Raises:
         TypeError, ValueError: an option is out of its range.
@@ -43,7 +49,8 @@ class GaussianProcessPrompt:
     def __init__(self, kernel: Kernel = "linear", n: int = 14, d: int = 5) -> None:
         check_choice("kernel", kernel, KERNELS)
         self.kernel: Kernel = kernel
-        self.n, self.d = check_positive_int("n", n), check_positive_int("d", d)
+        self.n = check_positive_int("n", n)
+        self.d = check_positive_int("d", d, COMBINED + 1 if kernel == "comb" else 1)
 
     def gram(self, x: Tensor) -> Tensor:
         """`[P, N, N]` covariance of the labels of samples `[P, N, d]`."""
@@ -75,9 +82,18 @@ def kernel_matrix(kernel: str, x: Tensor) -> Tensor:
         [[[1.0, 0.0], [0.0, 1.0]]]
     """
     scores = x @ x.mT
-    if kernel == "linear":
-        return scores + JITTER * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    return scores.relu() if kernel == "relu" else (scores / 2).exp()
+    if kernel == "relu":
+        return scores.relu()
+    if kernel == "exp":
+        return (scores / 2).exp()
+    if kernel == "softmax":
+        e = scores.exp()
+        root = e.sum(-1, keepdim=True).sqrt()
+        return e / (root * root.mT)
+    if kernel == "comb":
+        u, v = x[..., :COMBINED], x[..., COMBINED:]
+        scores = (u @ u.mT / 2).exp() + v @ v.mT
+    return scores + JITTER * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
 
 
 def polynomial_losses(prompt: Prompt, scores: Tensor, depths: tuple[int, ...]) -> list[float]:

@@ -14,7 +14,11 @@ from graphtf.validate import check_positive_int
 
 
 def kernel_transformer(
-    d: int, num_layers: int, kernels: Sequence[Activation] = ("relu",), step: float = 1.0, learn_maps: bool = True
+    d: int,
+    num_layers: int,
+    kernels: Sequence[Activation] = ("relu",),
+    step: float | Sequence[float] = 1.0,
+    learn_maps: bool = True,
 ) -> InContextTransformer:
     r"""A transformer whose layers are steps of gradient descent on a function, in the space of a kernel.
 
@@ -28,7 +32,8 @@ def kernel_transformer(
         d: dimension of a sample.
         num_layers: depth.
         kernels: one activation a head: `"id"`, `"relu"`, `"exp"`, `"softmax"` or a function of the scores.
-        step: all steps `s` at the start, shared among the heads.
+        step: the steps `s` at the start, one number or one a layer, shared among the heads. Equal steps are a saddle
+            of training, which is symmetric in the layers.
         learn_maps: train `A`, which starts at the identity; else it stays there, and only steps are trained.
 
     Returns:
@@ -52,10 +57,17 @@ def kernel_transformer(
     acts = check_activations(kernels, heads)
     entry = ("residual", "residual")
     layers: list[Layer] = []
-    for _ in range(num_layers):
+    for s in _steps(step, num_layers):
         data = torch.eye(d).repeat(heads, 1, 1) if learn_maps else None
-        value = {entry: -step / max(heads, 1)}
+        value = {entry: -s / max(heads, 1)}
         layers.append(
             prompt_layer(("residual",), value, {}, frozenset({("value", entry)}), data=data, heads=heads, act=acts)
         )
     return InContextTransformer(layers, ("residual",))
+
+
+def _steps(step: float | Sequence[float], num_layers: int) -> list[float]:
+    steps = [*step] if isinstance(step, Sequence) else [step] * num_layers
+    if len(steps) != num_layers:
+        raise ValueError(f"step must be one number, or one for each of the {num_layers} layers, but got {step!r}")
+    return [float(s) for s in steps]

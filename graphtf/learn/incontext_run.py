@@ -10,18 +10,21 @@ from typing import Any
 from graphtf.files import write_atomically, write_json
 from graphtf.learn.experiment import Experiment, describe
 from graphtf.learn.fit import fit
+from graphtf.learn.functional_task import functional
 from graphtf.learn.incontext_tasks import memory, regression
 from graphtf.learn.shortest_path_task import shortest_path
 
 EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "regression": regression,
     "memformer": memory,
+    "functional": functional,
     "shortest-path": shortest_path,
 }
 """Experiments, from seeds, training steps of a model and test prompts."""
 PRESETS: dict[str, dict[str, tuple[int, int]]] = {
     "regression": {"quick": (800, 20_000), "full": (4000, 100_000)},
     "memformer": {"quick": (800, 20_000), "full": (4000, 100_000)},
+    "functional": {"quick": (300, 10_000), "full": (2000, 50_000)},
     "shortest-path": {"quick": (500, 2000), "full": (2500, 5000)},
 }
 """Training steps of a model, and test prompts, of every task and preset."""
@@ -139,7 +142,7 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if not shared:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     if shared:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
