@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from graphtf.files import write_atomically
 from graphtf.quiet import global_settings_kept, quiet
+from graphtf.validate import check_choice
 
 SAVE = 200  # steps between checkpoints
 
@@ -32,12 +33,16 @@ class Fit:
         sample: a batch, from a generator.
         loss: a scalar, from the model and a batch.
         steps: number of steps.
-        lr: peak learning rate of Adam; warm-up over 5 %, then a cosine to zero.
-        betas: of Adam. A second of 0.9 or 0.99, for gradients here change faster than 0.999 follows.
+        lr: peak learning rate.
+        betas: of Adam. A second of 0.9 or 0.99, for gradients here change faster than 0.999 follows. The first is also
+            the momentum of SGD.
         fresh: steps between new batches.
         clip: largest norm of the gradient; `None`: any.
         seed: of the weights and of the batches.
         options: whatever else decides the outcome, for the check that a checkpoint belongs to it.
+        optimizer: `"adam"`, or `"sgd"` with momentum.
+        schedule: of the learning rate: `"cosine"`, warm-up over 5 % and then a cosine to zero, or `"constant"`.
+        callbacks: what measures while the model trains. Their states are kept with the model, and come back with it.
     """
 
     name: str
@@ -51,10 +56,22 @@ class Fit:
     clip: float | None = 1.0
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    optimizer: str = "adam"
+    schedule: str = "cosine"
+    callbacks: tuple[pl.Callback, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.optimizer, ("adam", "sgd"))
+        check_choice("schedule", self.schedule, ("cosine", "constant"))
 
     def identity(self) -> str:
         """A word that differs where the outcome would."""
         parts = {k: getattr(self, k) for k in ("name", "steps", "lr", "betas", "fresh", "clip", "seed")}
+        # Only where they differ from what there was before, so that models trained then are still known.
+        later = {"optimizer": "adam", "schedule": "cosine"}
+        parts |= {k: getattr(self, k) for k, default in later.items() if getattr(self, k) != default}
+        if self.callbacks:
+            parts["callbacks"] = [c.state_key for c in self.callbacks]
         text = json.dumps([parts, self.options], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -93,7 +110,13 @@ class _Module(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         spec, weights = self.spec, [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(weights, lr=spec.lr, betas=spec.betas)
+        optimizer: torch.optim.Optimizer
+        if spec.optimizer == "sgd":
+            optimizer = torch.optim.SGD(weights, lr=spec.lr, momentum=spec.betas[0])
+        else:
+            optimizer = torch.optim.Adam(weights, lr=spec.lr, betas=spec.betas)
+        if spec.schedule == "constant":
+            return optimizer
 
         def factor(step: int) -> float:
             warm = max(1, spec.steps // 20)
@@ -139,6 +162,8 @@ def fit(spec: Fit, folder: Path, done: Callable[[int], object] | None = None) ->
         saved = torch.load(final, weights_only=True)
         _check(saved["identity"], spec, final)
         module.model.load_state_dict(saved["model"])
+        for callback in spec.callbacks:
+            callback.load_state_dict(saved["callbacks"][callback.state_key])
         report(spec.steps)
         return module.model.eval(), saved["curve"]
     first = 0
@@ -153,14 +178,16 @@ def fit(spec: Fit, folder: Path, done: Callable[[int], object] | None = None) ->
         torch.set_num_threads(1)  # tensors are tiny: more threads are slower
         trainer = pl.Trainer(
             max_steps=spec.steps, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
-            enable_model_summary=False, gradient_clip_val=spec.clip, callbacks=[keep, _Progress(report)],
-            default_root_dir=folder, num_sanity_val_steps=0,
+            enable_model_summary=False, gradient_clip_val=spec.clip, default_root_dir=folder, num_sanity_val_steps=0,
+            callbacks=[*spec.callbacks, keep, _Progress(report)],
         )  # fmt: skip
         loader = DataLoader(_Batches(spec, first), batch_size=None)
         trainer.fit(module, loader, ckpt_path=partial if first else None, weights_only=True)
     if trainer.interrupted or trainer.global_step < spec.steps:
         raise KeyboardInterrupt
     state = {"identity": spec.identity(), "model": module.model.state_dict(), "curve": module.curve}
+    if spec.callbacks:
+        state["callbacks"] = {c.state_key: c.state_dict() for c in spec.callbacks}
     write_atomically(final, lambda path: torch.save(state, path))
     partial.unlink(missing_ok=True)
     return module.model.eval(), module.curve

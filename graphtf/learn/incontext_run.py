@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graphtf.files import write_atomically, write_json
+from graphtf.learn.dynamics_task import dynamics, dynamics_covariates
 from graphtf.learn.experiment import Experiment, describe
 from graphtf.learn.fit import fit
 from graphtf.learn.functional_task import functional
@@ -18,6 +19,8 @@ EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "regression": regression,
     "memformer": memory,
     "functional": functional,
+    "dynamics": dynamics,
+    "dynamics-covariates": dynamics_covariates,
     "shortest-path": shortest_path,
 }
 """Experiments, from seeds, training steps of a model and test prompts."""
@@ -25,6 +28,8 @@ PRESETS: dict[str, dict[str, tuple[int, int]]] = {
     "regression": {"quick": (800, 20_000), "full": (4000, 100_000)},
     "memformer": {"quick": (800, 20_000), "full": (4000, 100_000)},
     "functional": {"quick": (300, 10_000), "full": (2000, 50_000)},
+    "dynamics": {"quick": (1500, 1000), "full": (10_000, 10_000)},
+    "dynamics-covariates": {"quick": (500, 1000), "full": (2500, 1000)},
     "shortest-path": {"quick": (500, 2000), "full": (2500, 5000)},
 }
 """Training steps of a model, and test prompts, of every task and preset."""
@@ -146,5 +151,5 @@ def plot(metrics: dict[str, Any], path: Path) -> None:
     if shared:
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
-    figure.suptitle(f"{metrics['task']}: trained in context against the exact answers")
+    figure.suptitle(metrics["task"])
     write_atomically(path, lambda p: figure.savefig(p, dpi=150))
