@@ -12,7 +12,7 @@ from torch_geometric.transforms import BaseTransform
 
 from graphtf.convert import from_data
 from graphtf.incidence import Incidence
-from graphtf.incontext.sparse import ShortestPathTransformer, flow_steps
+from graphtf.incontext.shortest_path_transformer import ShortestPathTransformer, flow_steps
 from graphtf.layout import edge_at, local_index
 from graphtf.transforms._register import unique_functional_name
 from graphtf.transforms._store import check_names, store_node

@@ -18,8 +18,8 @@ from graphtf.incontext.shortest_path import (
     read_path,
     support_rate,
 )
+from graphtf.incontext.shortest_path_transformer import ShortestPathTransformer
 from graphtf.incontext.sparse import (
-    ShortestPathTransformer,
     SparsePrompt,
     SparseRecoveryPrompt,
     UnrolledLasso,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from graphtf.incidence import Incidence
 from graphtf.incontext.build import count_trained
 from graphtf.incontext.shortest_path import TOPOLOGIES, PathProblem, ShortestPathPrompt, path_rate, support_rate
-from graphtf.incontext.sparse import ShortestPathTransformer
+from graphtf.incontext.shortest_path_transformer import ShortestPathTransformer
 from graphtf.learn.experiment import Curve, Experiment, Panel
 from graphtf.learn.fit import Fit
 from graphtf.solvers import electric_flow
