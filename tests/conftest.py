@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 from contextlib import contextmanager
 
 import pytest
@@ -81,6 +82,27 @@ def pulled_plug(monkeypatch):
                 yield
 
     return interrupted
+
+
+@pytest.fixture
+def resumes_exactly(small, tmp_path, pulled_plug):
+    """Check that a run of four epochs, stopped after three, goes on to the same numbers; returns them."""
+
+    def check(**options):
+        from graphtf.train import train
+
+        def history(out):
+            train(small(out, epochs=4, **options), resume=out.exists())
+            rows = json.loads((out / "history.json").read_text())
+            return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+        whole = history(tmp_path / "whole")
+        with pulled_plug(2):
+            history(tmp_path / "broken")
+        assert history(tmp_path / "broken") == whole
+        return whole
+
+    return check
 
 
 @pytest.fixture(params=["compiled", "plain"])

@@ -1,7 +1,5 @@
 """Attention biased by pairs of nodes, from the options of a run to its weights."""
 
-import json
-
 import pytest
 import torch
 import yaml
@@ -19,17 +17,8 @@ BIASED = {"model": "gps", "pe": "conductances:heads=2", "pe_dim": 6, "attention_
 BATCH = Batch.from_data_list([zinc_graph(text) for text in clean_leads_smiles("val")[:5]])
 
 
-def test_a_run_resumes_exactly_and_exports(small, tmp_path, pulled_plug):
-    def history(out):
-        train(small(out, epochs=4, lr=2e-2, **BIASED), resume=out.exists())
-        rows = json.loads((out / "history.json").read_text())
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-    whole = history(tmp_path / "whole")
-    with pulled_plug(2):
-        history(tmp_path / "broken")
-    assert history(tmp_path / "broken") == whole
-
+def test_a_run_resumes_exactly_and_exports(tmp_path, resumes_exactly):
+    resumes_exactly(lr=2e-2, **BIASED)
     file = export_weights(tmp_path / "whole", "biased", tmp_path)
     again = build_parser().parse_args(weights.load(file).info["command"].split()[1:])
     assert (again.model, again.attention_bias, again.subset) == ("gps", True, 48)

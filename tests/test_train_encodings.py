@@ -1,5 +1,7 @@
 """The encodings that can be trained, their options, and SignNet."""
 
+import json
+
 import pytest
 import torch
 from torch_geometric.data import Batch
@@ -168,17 +170,7 @@ def test_layer_weights_are_those_of_the_linear_transformer_alone():
         TrainConfig(pe_lr_scale=0.0)
 
 
-def test_a_run_with_two_rates_resumes_exactly(small, tmp_path, pulled_plug):
-    import json
-
-    def history(out, **options):
-        train(small(out, epochs=4, pe="conductances", pe_lr_scale=20.0, subset=48, **options), resume=out.exists())
-        rows = json.loads((out / "history.json").read_text())
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-    whole = history(tmp_path / "whole")
-    with pulled_plug(2):
-        history(tmp_path / "broken")
-    assert history(tmp_path / "broken") == whole
+def test_a_run_with_two_rates_resumes_exactly(small, tmp_path, resumes_exactly):
+    whole = resumes_exactly(pe="conductances", pe_lr_scale=20.0, subset=48)
     train(small(tmp_path / "one", epochs=4, pe="conductances", subset=48))
     assert json.loads((tmp_path / "one" / "history.json").read_text())[-1]["val_mae"] != whole[-1]["val_mae"]

@@ -116,16 +116,8 @@ def test_one_cycle_moves_all_rates_together(steps):
     assert steps < 50 or max(rates)[0] == pytest.approx(1e-2)
 
 
-def test_a_run_resumes_exactly(small, tmp_path, pulled_plug):
-    def history(out):
-        train(small(out, epochs=4, channels=32, optimizer="muon"), resume=out.exists())
-        rows = json.loads((out / "history.json").read_text())
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-    whole = history(tmp_path / "whole")
-    with pulled_plug(2):
-        history(tmp_path / "broken")
-    assert history(tmp_path / "broken") == whole
+def test_a_run_resumes_exactly(small, tmp_path, resumes_exactly):
+    whole = resumes_exactly(channels=32, optimizer="muon")
     train(small(tmp_path / "adamw", epochs=4, channels=32))
     assert json.loads((tmp_path / "adamw" / "history.json").read_text())[-1]["train_mae"] != whole[-1]["train_mae"]
 
