@@ -1,6 +1,7 @@
 """Transformers that optimise in context: prompts, models with constructed and learned weights."""
 
 from graphtf.incontext.adaptive import AdaptiveDescent
+from graphtf.incontext.fixed_matrix import FixedMatrixLasso
 from graphtf.incontext.gaussian_process import GaussianProcessPrompt
 from graphtf.incontext.gradient import gradient_descent_transformer, linear_transformer, one_layer_optimum
 from graphtf.incontext.graph_memformer import GraphMemformer
@@ -29,6 +30,7 @@ from graphtf.incontext.sparse import (
 
 __all__ = [
     "AdaptiveDescent",
+    "FixedMatrixLasso",
     "GaussianProcessPrompt",
     "GraphGaussianProcessPrompt",
     "GraphMemformer",

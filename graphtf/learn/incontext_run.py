@@ -14,11 +14,13 @@ from graphtf.learn.fit import fit
 from graphtf.learn.functional_task import functional
 from graphtf.learn.incontext_tasks import memory, regression
 from graphtf.learn.shortest_path_task import shortest_path
+from graphtf.learn.sparse_task import sparse
 
 EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "regression": regression,
     "memformer": memory,
     "functional": functional,
+    "sparse": sparse,
     "dynamics": dynamics,
     "dynamics-covariates": dynamics_covariates,
     "shortest-path": shortest_path,
@@ -28,6 +30,7 @@ PRESETS: dict[str, dict[str, tuple[int, int]]] = {
     "regression": {"quick": (800, 20_000), "full": (4000, 100_000)},
     "memformer": {"quick": (800, 20_000), "full": (4000, 100_000)},
     "functional": {"quick": (300, 10_000), "full": (2000, 50_000)},
+    "sparse": {"quick": (400, 1000), "full": (2500, 5000)},
     "dynamics": {"quick": (1500, 1000), "full": (10_000, 10_000)},
     "dynamics-covariates": {"quick": (500, 1000), "full": (2500, 1000)},
     "shortest-path": {"quick": (500, 2000), "full": (2500, 5000)},
