@@ -3,8 +3,7 @@
 import torch
 
 from graphtf import reference
-from graphtf.incontext import SparseRecoveryPrompt, UnrolledLasso, nmse_db
-from graphtf.incontext.fixed_matrix import FixedMatrixLasso
+from graphtf.incontext import FixedMatrixLasso, SparseRecoveryPrompt, UnrolledLasso, nmse_db
 
 LAYERS, STEPS = 12, 300
 torch.set_num_threads(1)  # the tensors are small

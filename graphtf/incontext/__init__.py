@@ -1,7 +1,7 @@
 """Transformers that optimise in context: prompts, models with constructed and learned weights."""
 
 from graphtf.incontext.adaptive import AdaptiveDescent
-from graphtf.incontext.fixed_matrix import FixedMatrixLasso
+from graphtf.incontext.fixed_matrix import FixedMatrixLasso, select_support
 from graphtf.incontext.gaussian_process import GaussianProcessPrompt
 from graphtf.incontext.gradient import gradient_descent_transformer, linear_transformer, one_layer_optimum
 from graphtf.incontext.graph_memformer import GraphMemformer
@@ -55,5 +55,6 @@ __all__ = [
     "one_layer_optimum",
     "path_rate",
     "read_path",
+    "select_support",
     "support_rate",
 ]
