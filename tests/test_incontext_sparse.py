@@ -1,5 +1,6 @@
 """Sparse recovery and shortest paths: layers against plain shrinkage, on matrices and on graphs."""
 
+import math
 from itertools import pairwise
 
 import networkx as nx
@@ -186,3 +187,15 @@ def test_flows_follow_orientation_order_and_do_not_see_other_graphs() -> None:
 def test_wrong_input_is_refused_with_a_sentence(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_numbers_of_other_types_and_empty_truths_are_refused() -> None:
+    with pytest.raises(TypeError, match="floating-point tensors of one type"):
+        UnrolledLasso(2)(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.float64))
+    edge = Incidence(torch.tensor([[0], [1]]))
+    with pytest.raises(TypeError, match="length and demand must be floating-point"):
+        ShortestPathTransformer(2)(edge, torch.tensor([1]), torch.tensor([1, -1]))
+    truth = torch.ones(1, 3)
+    assert nmse_db(truth, truth) == -math.inf
+    with pytest.raises(ValueError, match="zero everywhere"):
+        nmse_db(truth, 0 * truth)

@@ -122,9 +122,36 @@ def test_a_run_resumes_exactly(small, tmp_path, resumes_exactly):
     assert json.loads((tmp_path / "adamw" / "history.json").read_text())[-1]["train_mae"] != whole[-1]["train_mae"]
 
 
-def test_what_is_missing_is_said(monkeypatch):
+def test_the_last_layer_and_small_models_are_not_for_muon():
+    model = GraphTransformer(64, 2, 4, out_channels=20)
+    last = model.head[-1].weight
+    for output in ([], [last]):
+        optimizer, _ = one_cycle(model, 1e-2, 0.0, 5, name="muon", output=output)
+        assert any(p is last for p in optimizer.param_groups[-1]["params"]) == (not output)
+    with pytest.raises(ValueError, match=r"no matrix of at least 16 rows and columns .* more channels"):
+        one_cycle(GraphTransformer(8, 2, 4), 1e-2, 0.0, 5, name="muon")
+
+
+def test_copies_step_as_well_and_parameters_cannot_join():
+    model = network()
+    optimizer = together(model)
+    gradients(model, 0)
+    optimizer.step()
+    again, other = copy.deepcopy((model, optimizer))
+    for m, o in ((model, optimizer), (again, other)):
+        gradients(m, 1)
+        o.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    with pytest.raises(ValueError, match="cannot join MuonWithAdamW later"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))]})
+
+
+def test_what_is_missing_is_said(monkeypatch, small, tmp_path):
     with pytest.raises(ValueError, match="optimizer must be one of 'adamw', 'muon', but got 'sgd'"):
         TrainConfig(optimizer="sgd")
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(ImportError, match=r"needs torch 2\.9 or newer"):
         one_cycle(network(), 1e-2, 0.0, 5, name="muon")
+    with pytest.raises(ImportError, match="optimizer='muon' needs torch"):
+        train(small(tmp_path / "run", optimizer="muon"))
+    assert not (tmp_path / "run").exists()

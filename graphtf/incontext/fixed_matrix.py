@@ -68,6 +68,8 @@ class FixedMatrixLasso(nn.Module):
         check_positive_int("num_layers", num_layers)
         if A.dim() != 2 or not A.is_floating_point() or not bool(torch.isfinite(A).all()):
             raise ValueError(f"A must be finite floating-point [m, n], but is {A.dtype} {list(A.shape)}")
+        if not bool(A.any()):
+            raise ValueError("A is zero everywhere: nothing can be recovered from its measurements")
         if not 0 <= lam < float("inf"):
             raise ValueError(f"lam must be at least 0 and finite, but got {lam}")
         if not 0 <= selection[0] <= selection[1] <= 1:

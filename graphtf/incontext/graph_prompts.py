@@ -35,7 +35,8 @@ def graph_features(
     Args:
         graph: anything :func:`graphtf.solvers.graphs.as_incidence` takes; weights are conductances.
         kernel: `"heat"`, `"random-walk"` or `"electric"`.
-        time: `t`, of the heat, or the number of steps of the walk; `None` is 1. `"electric"` has none.
+        time: `t`, of the heat, or the number of steps of the walk, which stays on nodes without edges; `None` is 1.
+            `"electric"` has none.
         num_nodes: number of nodes, with an `edge_index`.
 
     Returns:
@@ -179,7 +180,7 @@ def label_propagation(
     labels[0, :m] = y.to(X)[nodes]
     prompt = Prompt(x.unsqueeze(0), labels, keys=torch.arange(m + n, device=X.device) < m)
     top = float(torch.linalg.eigvalsh(keys @ keys.T)[-1])
-    depth = _depth(top / ridge, coefficients) if num_layers is None else check_positive_int("num_layers", num_layers)
+    depth = _depth(top / ridge, m, coefficients) if num_layers is None else check_positive_int("num_layers", num_layers)
     if coefficients == "adaptive":
         model = memformer(x.shape[1], depth, coefficients="adaptive", preconditioner="scalar")
     else:
@@ -216,7 +217,7 @@ def _nodes(labelled: Tensor, n: int) -> Tensor:
     return nodes
 
 
-def _depth(condition: float, coefficients: str) -> int:
+def _depth(condition: float, num_labels: int, coefficients: str) -> int:
     """Layers that the bounds of conjugate gradients and of Richardson's iteration ask for."""
     root = math.sqrt(condition) if coefficients == "adaptive" else condition
     depth = max(1, math.ceil(root / 2 * math.log(2 * condition / TOLERANCE)))
@@ -225,4 +226,5 @@ def _depth(condition: float, coefficients: str) -> int:
             f"fixed coefficients need {depth} layers for condition {condition:.1e}; give num_layers, a larger ridge, "
             "or coefficients='adaptive'"
         )
-    return depth
+    # In exact arithmetic conjugate gradients end after as many steps as labels; rounding may ask for a few times more.
+    return depth if coefficients == "fixed" else min(depth, 10 * num_labels + 20)

@@ -163,6 +163,11 @@ class ShortestPathTransformer(nn.Module):
             raise ValueError(
                 f"demand must be {graph.num_nodes} finite numbers (and columns), but has shape {list(demand.shape)}"
             )
+        if not length.is_floating_point() or demand.dtype != length.dtype:
+            raise TypeError(
+                f"length and demand must be floating-point tensors of one type, but are {length.dtype} and "
+                f"{demand.dtype}; convert them with .float()"
+            )
         if bool((length < 0).any()):
             raise ValueError("lengths must not be negative")
         if graph.scale is not None or bool((graph.weight != 1).any()):

@@ -168,6 +168,8 @@ class UnrolledLasso(nn.Module):
 
     def forward(self, A: Tensor, y: Tensor, *, return_all: bool = False) -> Tensor:
         """Estimate `x`; with `return_all` also before the first and after every step, `[L + 1, P, n]`."""
+        if not A.is_floating_point() or y.dtype != A.dtype:
+            raise TypeError(f"A and y must be floating-point tensors of one type, but are {A.dtype} and {y.dtype}")
         if y.shape != A.shape[:-1]:
             raise ValueError(
                 f"y must have shape {list(A.shape[:-1])}, a number for every row of A, but {list(y.shape)}"
@@ -194,7 +196,10 @@ def nmse_db(estimate: Tensor, truth: Tensor) -> float:
         >>> round(nmse_db(torch.tensor([[1.1]]), torch.tensor([[1.0]])), 3)
         -20.0
     """
-    return 10 * math.log10(float((estimate - truth).square().sum() / truth.square().sum()))
+    error, square = float((estimate - truth).square().sum()), float(truth.square().sum())
+    if not square > 0:
+        raise ValueError("the error is relative to the truth, but that is zero everywhere; draw more prompts")
+    return 10 * math.log10(error / square) if error else -math.inf
 
 
 def shrinkage_step(step: float, threshold: float, memory: bool, data: Tensor | None) -> tuple[Layer, Layer]:

@@ -13,6 +13,18 @@ SMALLEST = 16
 """Matrices with fewer rows or columns are left to AdamW: there is little to orthogonalise."""
 
 
+def check_muon() -> None:
+    """Raise unless this torch has Muon.
+
+    Raises:
+        ImportError: it came with 2.9.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise ImportError(
+            f"optimizer='muon' needs torch 2.9 or newer, but this is {torch.__version__}; install that, or use 'adamw'"
+        )
+
+
 def hidden_matrices(model: nn.Module, others: Iterable[nn.Parameter] = ()) -> list[nn.Parameter]:
     """Weights between hidden layers: matrices of at least 16 rows and columns that are no tables of embeddings.
 
@@ -46,6 +58,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     Raises:
         ImportError: this torch has no Muon; it came with 2.9.
+        ValueError: there are no matrices.
 
     Example:
         >>> linear = nn.Linear(16, 16)
@@ -67,20 +80,39 @@ class MuonWithAdamW(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         fused: bool | None = None,
     ) -> None:
-        if not hasattr(torch.optim, "Muon"):
-            raise ImportError(
-                f"optimizer='muon' needs torch 2.9 or newer, but this is {torch.__version__}; install that, or use "
-                "'adamw'"
+        check_muon()
+        if not matrices:
+            raise ValueError(
+                f"optimizer='muon' found no matrix of at least {SMALLEST} rows and columns between hidden layers; use "
+                "'adamw', or more channels"
             )
         adamw = AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
         muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self.parts: dict[str, torch.optim.Optimizer] = {"adamw": adamw, "muon": muon}
         super().__init__([p for part in self.parts.values() for g in part.param_groups for p in g["params"]], {})
         self._share_groups()
+        self.complete = True
 
     def _share_groups(self) -> None:
         # The same dictionaries, so that a schedule which changes them here changes them there.
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """All parameters are given at the start.
+
+        Raises:
+            ValueError: always, afterwards.
+        """
+        if "complete" in self.__dict__:
+            raise ValueError("parameters cannot join MuonWithAdamW later; make a new optimiser with all of them")
+        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "parts": self.parts, "complete": True}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share_groups()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step both; a closure is evaluated once, before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -31,7 +32,13 @@ def layer_weights(model: nn.Module) -> list[nn.Parameter]:
 
 
 def one_cycle(
-    model: nn.Module, lr: float, weight_decay: float, steps: int, pe_lr_scale: float = 1.0, name: str = "adamw"
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    steps: int,
+    pe_lr_scale: float = 1.0,
+    name: str = "adamw",
+    output: Sequence[nn.Parameter] = (),
 ) -> tuple[Optimizer, OneCycleLR]:
     r"""AdamW, or Muon with AdamW, under a one-cycle schedule; the encoding's layers have a rate of their own.
 
@@ -42,9 +49,10 @@ def one_cycle(
         steps: length of the schedule.
         pe_lr_scale: factor for :func:`layer_weights`, which are then a group of parameters on their own.
         name: `"adamw"`, or `"muon"` for the matrices between hidden layers; the encoding's layers are AdamW's always.
+        output: weights of the last layer, which are AdamW's too.
 
     Raises:
-        ValueError: there is a factor, but no such weights.
+        ValueError: there is a factor, but no such weights; or Muon has no matrices.
         ImportError: this torch has no Muon.
 
     Example:
@@ -60,7 +68,7 @@ def one_cycle(
     if pe_lr_scale != 1 and not scaled:
         raise ValueError(f"the encoding has no layers whose learning rate pe_lr_scale={pe_lr_scale} could scale")
     own = [] if pe_lr_scale == 1 else scaled
-    matrices = hidden_matrices(model, scaled) if name == "muon" else []
+    matrices = hidden_matrices(model, [*scaled, *output]) if name == "muon" else []
     elsewhere = {id(p) for p in [*own, *matrices]}
     groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if id(p) not in elsewhere]}]
     if own:

@@ -112,5 +112,8 @@ class MoleculeRegressor(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser under a one-cycle schedule over the whole run."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = one_cycle(self, self.lr, self.weight_decay, steps, self.pe_lr_scale, self.optimizer_name)
+        output = list(self.model.head[-1].parameters())
+        optimizer, schedule = one_cycle(
+            self, self.lr, self.weight_decay, steps, self.pe_lr_scale, self.optimizer_name, output
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -24,6 +24,7 @@ from graphtf.train.callbacks import AtomicCheckpointIO, EpochSeed, FinalEarlySto
 from graphtf.train.config import TrainConfig
 from graphtf.train.data import MoleculeData, available_splits, cache_root, load_graphs, task_of
 from graphtf.train.evaluate import load_checkpoint, predict_graphs
+from graphtf.train.muon import check_muon
 from graphtf.train.plots import plot_curves
 from graphtf.train.regressor import MoleculeRegressor
 from graphtf.train.release import pretrain_encoding
@@ -51,7 +52,10 @@ def train(config: TrainConfig, resume: bool = False) -> dict[str, Any]:
         ValueError: the data does not exist or is wrong; the folder holds a run already, or another process works in it;
             or there is none, or another one, to resume.
         RuntimeError: the loss became infinite or not a number.
+        ImportError: this torch has no Muon, but it is asked for.
     """
+    if config.optimizer == "muon":
+        check_muon()
     out = Path(config.out)
     splits = available_splits(config.data)
     if int(os.environ.get("LOCAL_RANK", "0")):  # started by Lightning for another device: the first one has checked
