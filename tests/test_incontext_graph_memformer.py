@@ -163,7 +163,7 @@ def test_a_model_is_a_method_of_the_solvers():
     weight = B.weight.clone().requires_grad_()
     electric_potential(B.index, psi, method=model, **(arguments | {"edge_weight": weight})).square().sum().backward()
     assert float(weight.grad.abs().max()) > 0
-    assert all(float(layer.alpha.grad.abs()) >= 0 and layer.beta.grad is not None for layer in model.layers)
+    assert all(float(layer.alpha.grad.abs()) > 0 and layer.beta.grad is not None for layer in model.layers)
 
 
 def test_one_batch_gives_what_its_graphs_give():

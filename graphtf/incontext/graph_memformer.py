@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from graphtf.constructions._weights import check_interval
 from graphtf.constructions.momentum import chebyshev_steps
 from graphtf.incidence import Incidence
 from graphtf.layout import PaddedLayout
@@ -67,8 +68,7 @@ class GraphMemformer(LinearTransformer):
             dtype: floating type of the weights.
         """
         check_positive_int("num_layers", num_layers)
-        if not 0 < lambda_min <= lambda_max < math.inf:
-            raise ValueError(f"bounds must be 0 < lambda_min <= lambda_max, but are {lambda_min} and {lambda_max}")
+        check_interval(lambda_min, lambda_max)
         return cls(chebyshev_steps(num_layers, lambda_min, lambda_max), dtype)
 
     @classmethod

@@ -76,6 +76,16 @@ class Fit:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def fit_name(name: str, seed: int) -> str:
+    """Name of the files of a model, from what it is called in a table.
+
+    Example:
+        >>> fit_name("32 layers, memory", 0)
+        '32-layers-memory-seed0'
+    """
+    return f"{name.replace(',', '').replace(' ', '-')}-seed{seed}"
+
+
 class _Batches(IterableDataset[Any]):
     """Batches from step `first` on, each depending on the seed and its number alone."""
 

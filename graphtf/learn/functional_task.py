@@ -13,7 +13,7 @@ from graphtf.activation import ActivationName
 from graphtf.incontext import GaussianProcessPrompt, InContextTransformer, Prompt, kernel_transformer
 from graphtf.incontext.gaussian_process import polynomial_losses
 from graphtf.learn.experiment import Curve, Experiment, Panel
-from graphtf.learn.fit import Fit
+from graphtf.learn.fit import Fit, fit_name
 from graphtf.learn.incontext_tasks import TEST_SEED, log_loss, squared_error
 from graphtf.learn.report import log_of
 
@@ -183,4 +183,4 @@ def _best_steps(prompt: Prompt, activation: str) -> list[float]:
 
 
 def _fit_name(data: str, model: _Model, seed: int) -> str:
-    return f"{data}-labels-{model.name.replace(' ', '-')}-{model.depth}-seed{seed}"
+    return fit_name(f"{data} labels {model.name} {model.depth}", seed)

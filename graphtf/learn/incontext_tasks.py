@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from graphtf import reference
 from graphtf.incontext import InContextRegression, InContextTransformer, Prompt, linear_transformer, memformer
 from graphtf.learn.experiment import Curve, Experiment, Panel
-from graphtf.learn.fit import Fit
+from graphtf.learn.fit import Fit, fit_name
 from graphtf.learn.graph_memory import graph_fits, graph_panel
 from graphtf.learn.report import log_of
 
@@ -79,7 +79,7 @@ def _fits(
     options = {"covariance": task.covariance.tolist(), "covariates": task.covariates, "n": task.n}
     return [
         Fit(
-            name=f"{name.replace(' ', '-')}-{depth}-seed{seed}",
+            name=fit_name(f"{name} {depth}", seed),
             build=lambda s, build=build, depth=depth: build(depth, s),  # type: ignore[misc]
             sample=lambda generator: task.sample(1000, generator),
             loss=squared_error,
@@ -102,7 +102,7 @@ def _trained(
         Curve(
             name,
             "trained",
-            [[log_loss(models[f"{name.replace(' ', '-')}-{d}-seed{s}"], prompt) for d in DEPTHS] for s in seeds],
+            [[log_loss(models[fit_name(f"{name} {d}", s)], prompt) for d in DEPTHS] for s in seeds],
         )
         for name in builds
     ]

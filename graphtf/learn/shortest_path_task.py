@@ -14,7 +14,7 @@ from graphtf.incontext.build import count_trained
 from graphtf.incontext.shortest_path import TOPOLOGIES, PathProblem, ShortestPathPrompt, path_rate, support_rate
 from graphtf.incontext.shortest_path_transformer import ShortestPathTransformer
 from graphtf.learn.experiment import Curve, Experiment, Panel
-from graphtf.learn.fit import Fit
+from graphtf.learn.fit import Fit, fit_name
 from graphtf.solvers import electric_flow
 
 TEST_SEED = 10_000
@@ -48,16 +48,6 @@ MODELS = {
     "32 layers, memory": _Model(32, True),
     "32 layers, memory, all sizes": _Model(32, True, SIZES),
 }
-
-
-def fit_name(name: str, seed: int) -> str:
-    """Name of the files of a model.
-
-    Example:
-        >>> fit_name("32 layers, memory", 0)
-        '32-layers-memory-seed0'
-    """
-    return f"{name.replace(',', '').replace(' ', '-')}-seed{seed}"
 
 
 def flow_error(model: nn.Module, problem: PathProblem) -> Tensor:

@@ -15,7 +15,7 @@ from graphtf.incontext.build import count_trained
 from graphtf.incontext.fixed_matrix import VARIANTS, FixedMatrixLasso
 from graphtf.incontext.sparse import SparsePrompt, SparseRecoveryPrompt, UnrolledLasso, nmse_db
 from graphtf.learn.experiment import Curve, Experiment, Panel
-from graphtf.learn.fit import Fit
+from graphtf.learn.fit import Fit, fit_name
 
 TEST_SEED, VALIDATION_SEED = 10_000, 20_000
 M, N, LAYERS, BATCH = 25, 50, 12, 128
@@ -82,16 +82,6 @@ RESTRICTED = {
     "analytic, memory, half": _Model("analytic", memory=True, support=HALF),
 }
 MODELS = FIXED | VARYING | NUMBERS | ALL_M | RESTRICTED
-
-
-def fit_name(name: str, seed: int) -> str:
-    """Name of the files of a model.
-
-    Example:
-        >>> fit_name("analytic, memory", 0)
-        'analytic-memory-seed0'
-    """
-    return f"{name.replace(',', '').replace(' ', '-')}-seed{seed}"
 
 
 def recover(model: nn.Module, prompt: SparsePrompt, *, return_all: bool = False) -> Tensor:
