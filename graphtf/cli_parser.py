@@ -120,7 +120,7 @@ def _add_learn(learn: argparse.ArgumentParser) -> None:
     )
     learn.add_argument("--layers", type=_integers, metavar="N,N,...", help="depths, of graph tasks (1,3,5,7,9)")
     learn.add_argument(
-        "--preset", choices=("quick", "full"), default="quick", help="minutes, or the documented numbers (quick)"
+        "--preset", choices=("quick", "full"), default="quick", help="quick takes minutes, full longer (quick)"
     )
     learn.add_argument(
         "--models", nargs="+", choices=("structured", "literal"), help="which transformers, of graph tasks (both)"
