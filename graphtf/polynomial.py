@@ -7,12 +7,14 @@ mix them, and the wanted entries of the powers are all that has to be kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from graphtf.attention import StructuredAttention
 from graphtf.transformer import LinearTransformer
 
 
@@ -35,32 +37,91 @@ def polynomial_coefficients(transformer: LinearTransformer, identity: Tensor) ->
         >>> polynomial_coefficients(random_walk(2), torch.ones(1)).tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    if not transformer.is_polynomial:
+    return stacked_coefficients([transformer], identity)[0]
+
+
+def stacked_coefficients(transformers: Sequence[LinearTransformer], identity: Tensor) -> Tensor:
+    """:func:`polynomial_coefficients` of several transformers with layers and registers alike, in one loop.
+
+    Args:
+        transformers: `H` transformers, such as the heads of an encoding.
+        identity: `[p]` factor of the identity in every register at the start.
+
+    Returns:
+        `[H, num_layers + 1, num_layers + 1]`. Differentiable.
+
+    Raises:
+        ValueError: some layer is not polynomial.
+
+    Example:
+        >>> import torch
+        >>> from graphtf import random_walk
+        >>> stacked_coefficients([random_walk(1), random_walk(1)], torch.ones(1)).tolist()
+        [[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]]
+    """
+    first, heads = transformers[0], len(transformers)
+    if not all(transformer.is_polynomial for transformer in transformers):
         raise ValueError(
             "only layers without attention between registers, normalization or update are polynomials in L"
         )
-    kept, moved = (t.to(identity.dtype) for t in _layer_maps(transformer))
-    depth = transformer.num_layers
-    state = identity.new_zeros(len(identity), depth + 1)  # [p, degree + 1]
-    state[:, 0] = identity
-    shift = torch.ones(depth, dtype=state.dtype, device=state.device).diag(1)  # a product with T moves up by one
-    readout = transformer.registers.index(transformer.readout)
-    arrays: list[Any] = [kept, moved, state, shift]
-    gradients = torch.is_grad_enabled() and (kept.requires_grad or identity.requires_grad)
-    if not gradients:  # the same loop on NumPy arrays, which have less overhead on matrices this small
-        arrays = [array.detach().cpu().numpy() for array in arrays]
-    kept, moved, state, shift = arrays
-    rows = [state[readout]]
-    for _ in range(transformer.loops):
-        for keep, move in zip(kept, moved, strict=True):
-            state = keep @ state - move @ state @ shift
-            rows.append(state[readout])
-    return torch.stack(rows) if gradients else torch.from_numpy(np.stack(rows)).to(identity.device)
+    kept, moved = (
+        t.to(identity.dtype).unflatten(0, (heads, -1))
+        for t in _layer_maps([layer for transformer in transformers for layer in transformer.stack])
+    )
+    state = identity.new_zeros(heads, len(identity), first.num_layers + 1)  # [H, p, degree + 1]
+    state[:, :, 0] = identity
+    states = _Recurrence.apply(kept, -moved, state, first.loops)
+    return states[:, :, first.registers.index(first.readout)]
 
 
-def _layer_maps(transformer: LinearTransformer) -> tuple[Tensor, Tensor]:
+def _recurrence(a: Any, c: Any, state: Any, loops: int) -> list[Any]:
+    """States `x -> a x + c T x` after every layer, of tensors or arrays; `T` moves coefficients up by one."""
+    degree = state.shape[2] - 1
+    shift: Any = torch.ones(degree, dtype=torch.float64).diag(1)
+    shift = shift.numpy().astype(state.dtype) if isinstance(state, np.ndarray) else shift.to(state)
+    states = [state]
+    for _ in range(loops):
+        for layer in range(a.shape[1]):
+            state = a[:, layer] @ state + c[:, layer] @ (state @ shift)
+            states.append(state)
+    return states
+
+
+class _Recurrence(torch.autograd.Function):
+    """`[H, loops L + 1, p, degree + 1]` states from `[H, L, p, p]` maps, on NumPy arrays: these are tiny matrices."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, c: Tensor, state: Tensor, loops: int) -> Tensor:
+        arrays = [t.detach().cpu().numpy() for t in (a, c, state)]
+        states = torch.from_numpy(np.stack(_recurrence(arrays[0], arrays[1], arrays[2], loops), 1))
+        ctx.save_for_backward(a, c, state, states)
+        ctx.loops = loops
+        return states.to(state.device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        a, c, state, states = ctx.saved_tensors
+        if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
+            found = torch.stack(_recurrence(a, c, state, ctx.loops), 1)
+            wanted = [t for t in (a, c, state) if t.requires_grad]
+            each = iter(torch.autograd.grad(found, wanted, gradients[0], create_graph=True))
+            return *(next(each) if t.requires_grad else None for t in (a, c, state)), None
+        g, x = (t.detach().cpu().numpy() for t in (gradients[0], states))
+        A, C = (t.detach().cpu().numpy().swapaxes(-1, -2) for t in (a, c))
+        of_a, of_c, layers = np.zeros(a.shape, x.dtype), np.zeros(a.shape, x.dtype), a.shape[1]
+        of_state = g[:, -1]
+        for step in range(x.shape[1] - 2, -1, -1):
+            layer, before = step % layers, x[:, step].swapaxes(-1, -2)
+            of_a[:, layer] += of_state @ before
+            of_c[:, layer] += of_state[..., 1:] @ before[..., :-1, :]
+            pulled = A[:, layer] @ of_state
+            pulled[..., :-1] += C[:, layer] @ of_state[..., 1:]
+            of_state = pulled + g[:, step]
+        return *(torch.from_numpy(t).to(a.device) for t in (of_a, of_c, of_state)), None
+
+
+def _layer_maps(stack: list[StructuredAttention]) -> tuple[Tensor, Tensor]:
     """`[layers, p, p]` maps `A` and `C` of the registers, so that a layer is `x -> A x - C T x`."""
-    stack = transformer.stack
     skip = torch.stack([layer.skip for layer in stack])[..., 0].transpose(1, 2)
     values: list[Tensor] = [layer.value for layer in stack]
     value = torch.cat(values)[..., 0].transpose(1, 2)  # [all heads, p, p]

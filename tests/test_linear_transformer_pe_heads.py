@@ -7,6 +7,7 @@ from torch_geometric.utils import to_undirected
 
 from graphtf import Incidence
 from graphtf.nn import LinearTransformerPE, heads
+from graphtf.nn.conductances import EdgeConductances
 from graphtf.solvers import leverage_scores
 from graphtf.testing import graph_zoo
 
@@ -38,8 +39,8 @@ def test_entries_and_leverages_are_those_of_dense_matrices(name, path):
         T = torch.eye(graph.num_nodes).double() - network.normalized("sym").laplacian_dense()
         for power in range(1, 8):
             expected = torch.linalg.matrix_power(T, power)
-            torch.testing.assert_close(node[:, h, power - 1], expected.diagonal())
-            torch.testing.assert_close(edge[:, h, power - 1], expected[u, v])
+            torch.testing.assert_close(node[h, :, power - 1], expected.diagonal())
+            torch.testing.assert_close(edge[h, :, power - 1], expected[u, v])
         torch.testing.assert_close(leverage[:, h], leverage_scores(network, tol=1e-12).value)
 
 
@@ -183,3 +184,53 @@ def test_the_transform_reads_the_features():
     torch.testing.assert_close(data.edge_pe, edge.detach())
     plain = AddLinearTransformerPE(k=5, heads=2)(molecule(15, 0)).linear_transformer_pe
     assert plain.shape == (15, 10)
+
+
+def edges_one_by_one(module, index, edge_of, x, edge_attr):
+    """Conductances of every edge as those of a graph of this edge alone."""
+    alone = []
+    for e, ends in enumerate(index.t()):
+        mine = edge_of == e
+        pair = torch.tensor([[0], [1]])
+        alone.append(module(pair, edge_of[mine] - e, None if x is None else x[ends], edge_attr[mine]))
+    return torch.cat(alone, 1)
+
+
+@pytest.mark.parametrize("case", ["both directions alike", "directions that differ", "columns", "no nodes"])
+def test_conductances_of_a_kind_of_edge_are_those_of_each_edge(case):
+    data = molecule(30, seed=5)
+    index, edge_of = torch.unique(data.edge_index.sort(0)[0], dim=1, return_inverse=True)
+    x, edge_attr = data.x.squeeze(1), data.edge_attr
+    options = {"node_types": 28, "edge_types": 4}
+    if case == "directions that differ":
+        edge_attr = torch.where(data.edge_index[0] < data.edge_index[1], edge_attr, (edge_attr + 1) % 4)
+    if case == "columns":
+        x, edge_attr = torch.stack([x % 7, x // 7], 1), torch.stack([edge_attr % 2, edge_attr // 2], 1)
+        options = {"node_types": (7, 4), "edge_types": (2, 2)}
+    if case == "no nodes":
+        options, x = {"edge_types": 4}, None
+    module = EdgeConductances(3, seed=1, **options).double()
+    found = module(index, edge_of, x, edge_attr)
+    expected = edges_one_by_one(module, index, edge_of, x, edge_attr)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(w.square().sum(), module.parameters()) for w in (found, expected)))
+
+
+def test_second_derivatives_of_the_coefficients():
+    encoding = LinearTransformerPE(k=3, heads=2, start="random", seed=2, num_layers=3).double()
+    weights = [p for p in encoding.transformers.parameters() if p.numel() == 1]
+
+    def gradient():
+        loss = sum(encoding.coefficients(head=h).pow(3).sum() for h in range(2))
+        return torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+
+    second = torch.autograd.grad(sum(g.sum() for g in gradient()), weights[:2])
+    for weight, expected in zip(weights[:2], second, strict=True):
+        moved = []
+        for step in (1e-5, -2e-5):
+            with torch.no_grad():
+                weight.add_(step)
+            moved.append(sum(g.sum() for g in gradient()))
+        torch.testing.assert_close((moved[0] - moved[1]) / 2e-5, expected.sum(), rtol=1e-6, atol=1e-6)
+        with torch.no_grad():
+            weight.add_(1e-5)

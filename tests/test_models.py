@@ -208,3 +208,32 @@ def test_bad_input():
         GraphTransformer(encoding=torch.nn.Identity())
     with pytest.raises(ValueError, match="do not go together"):
         StoredEncoding("pe", 3, edge_channels=2)
+
+
+class Copied(torch.nn.Module):
+    """An encoding whose rows are new tensors."""
+
+    def __init__(self, encoding):
+        super().__init__()
+        self.encoding, self.node_channels, self.edge_channels = encoding, encoding.node_channels, encoding.edge_channels
+
+    def forward(self, data, return_edge=True):
+        node, edge = self.encoding(data, return_edge=True)
+        return node.clone(), edge.clone()
+
+
+@pytest.mark.parametrize("listed", ["both ways", "one edge twice"])
+def test_edges_that_are_listed_both_ways_are_mapped_once_with_the_same_result(listed):
+    batch = batch_of(MOLECULES)
+    if listed == "one edge twice":  # both directions of it once more
+        more = (batch.edge_index.sort(0)[0] == batch.edge_index[:, :1].sort(0)[0]).all(0)
+        batch.edge_index = torch.cat([batch.edge_index, batch.edge_index[:, more]], 1)
+        batch.edge_attr = torch.cat([batch.edge_attr, batch.edge_attr[more]])
+    found = []
+    for wrap in (lambda encoding: encoding, Copied):
+        torch.manual_seed(0)
+        encoding = wrap(LinearTransformerPE(k=4, heads=2, leverage=True, node_types=28, edge_types=4))
+        model = GraphTransformer(channels=16, heads=4, num_layers=2, encoding=encoding).double()
+        out = model(batch)
+        found.append((out, torch.autograd.grad(out.square().sum(), list(model.parameters()))))
+    torch.testing.assert_close(*found)

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch
 
 from graphtf.models.norms import BatchNorm
 from graphtf.nn.categories import CategoricalEmbedding
+from graphtf.nn.repeated import map_rows
 from graphtf.validate import check_choice, check_positive_int
 
 READOUTS = ("mean", "sum")
@@ -105,7 +106,8 @@ class GraphModel(nn.Module):
             more = {} if pairs is None else {"pairs": pairs}
             h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
             if self.edge_projection is not None:
-                e = e + self.edge_projection(_rows(edge, num_edges, "the encoding", "edges").to(e.dtype))
+                edge = _rows(edge, num_edges, "the encoding", "edges")
+                e = e + map_rows(self.edge_projection, edge if edge.dtype == e.dtype else edge.to(e.dtype))
         batch = data.get("batch")
         if batch is None:
             graphs, batch = 1, data.edge_index.new_zeros(len(h))

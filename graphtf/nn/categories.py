@@ -34,8 +34,8 @@ class CategoricalEmbedding(nn.Module):
         self.name, self.sizes = name, tuple(sizes)
         self.tables = nn.ModuleList(nn.Embedding(size, channels) for size in sizes)
 
-    def forward(self, feature: Tensor | None) -> Tensor:
-        """`[N]` or `[N, columns]` integers to `[N, channels]`.
+    def columns(self, feature: Tensor | None) -> tuple[Tensor, ...]:
+        """The columns of `[N]` or `[N, columns]` integers, looked over.
 
         Raises:
             ValueError: the feature is missing, is no integer tensor, has another number of columns, or holds a value
@@ -55,7 +55,25 @@ class CategoricalEmbedding(nn.Module):
                         f"data.{self.name} holds {int(column.min())} ... {int(column.max())}, but the model was made "
                         f"for {size} types (0 ... {size - 1}); give the model the number of types of the data"
                     )
-        out = self.tables[0](columns[0])
+        return columns
+
+    def codes(self, feature: Tensor | None) -> Tensor:
+        """`[N]` one number below the product of the sizes for every combination of categories; raises as `columns`.
+
+        Example:
+            >>> CategoricalEmbedding("x", (28, 4), 16).codes(torch.tensor([[27, 3], [0, 1]])).tolist()
+            [111, 1]
+        """
+        columns = self.columns(feature)
+        code = columns[0]
+        for column, size in zip(columns[1:], self.sizes[1:], strict=True):
+            code = code * size + column
+        return code
+
+    def forward(self, feature: Tensor | None) -> Tensor:
+        """`[N]` or `[N, columns]` integers to `[N, channels]`; raises as `columns`."""
+        columns = self.columns(feature)
+        out: Tensor = self.tables[0](columns[0])
         for table, column in zip(self.tables[1:], columns[1:], strict=True):
             out = out + table(column)
         return out

@@ -77,6 +77,47 @@ class EdgeConductances(nn.Module):
         Raises:
             ValueError: a feature that was declared is missing, or does not fit.
         """
+        kinds = self._kinds(index, edge_of, x, edge_attr)
+        if kinds is None:
+            return self._each(index, edge_of, x, edge_attr).t()
+        first, listed, kind = kinds
+        ends = _given(x, "x")[index[:, first].flatten()] if self.node is not None else None
+        bonds = _given(edge_attr, "edge_attr")[listed] if self.edge is not None else None
+        pairs = torch.arange(2 * len(first)).view(2, -1)
+        rows = self._each(pairs, pairs[0], ends, bonds)
+        return rows.index_select(0, kind).t()
+
+    def _kinds(
+        self, index: Tensor, edge_of: Tensor, x: Tensor | None, edge_attr: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """An edge of every kind, where it is listed, and the kind of each edge, where kinds are categories alone.
+
+        Molecules have few of them, some hundred in thousands of edges; `None` where they do not decide.
+        """
+        m, embeddings = index.shape[1], [module for module in (self.node, self.edge) if module is not None]
+        categorical = [module for module in embeddings if isinstance(module, CategoricalEmbedding)]
+        if index.device.type != "cpu" or m == 0 or len(categorical) < len(embeddings):
+            return None
+        types, bonds = (math.prod(getattr(module, "sizes", ())) for module in (self.node, self.edge))
+        if types**2 * bonds >= 2**62:
+            return None
+        key = index.new_zeros(m)
+        if isinstance(self.node, CategoricalEmbedding):
+            low, high = self.node.codes(_given(x, "x"))[index].aminmax(dim=0)
+            key = low * types + high
+        listed = index.new_full((m,), -1).scatter(0, edge_of.clamp(min=0), torch.arange(len(edge_of)))
+        if isinstance(self.edge, CategoricalEmbedding):
+            codes = self.edge.codes(_given(edge_attr, "edge_attr"))
+            self._check_listed(codes, edge_of)
+            if int(edge_of.min()) < 0 or int(listed.min()) < 0 or not torch.equal(codes[listed][edge_of], codes):
+                return None  # self-loops, or directions that differ
+            key = key * bonds + codes[listed]
+        kinds, kind = torch.unique(key, return_inverse=True)
+        first = kinds.new_empty(len(kinds)).scatter(0, kind, torch.arange(m))
+        return first, listed[first], kind
+
+    def _each(self, index: Tensor, edge_of: Tensor, x: Tensor | None, edge_attr: Tensor | None) -> Tensor:
+        """`[m, H]` conductances edge by edge."""
         m = index.shape[1]
         z = self.inner.weight.new_zeros(m, self.hidden)
         if self.node is not None:
@@ -85,14 +126,18 @@ class EdgeConductances(nn.Module):
             z = z + tail[:, 0] + head[:, 0] + tail[:, 1] * head[:, 1]
         if self.edge is not None:
             listed = _apply(self.edge, edge_attr, "edge_attr")
-            if len(listed) != len(edge_of):
-                raise ValueError(f"edge_attr has {len(listed)} row(s), but the graph lists {len(edge_of)} edges")
+            self._check_listed(listed, edge_of)
             real = edge_of >= 0
             if not bool(real.all()):
                 listed, edge_of = listed[real], edge_of[real]
             count = torch.bincount(edge_of, minlength=m).clamp(min=1).unsqueeze(1).to(z.dtype)
             z = z + torch.zeros_like(z).index_add(0, edge_of, listed.to(z.dtype)) / count
-        return nn.functional.softplus(self.outer(self.inner(z.relu()).relu())).t().clamp(min=1e-4)
+        return nn.functional.softplus(self.outer(self.inner(z.relu()).relu())).clamp(min=1e-4)
+
+    @staticmethod
+    def _check_listed(feature: Tensor, edge_of: Tensor) -> None:
+        if len(feature) != len(edge_of):
+            raise ValueError(f"edge_attr has {len(feature)} row(s), but the graph lists {len(edge_of)} edges")
 
 
 def _embedding(name: str, types: int | Sequence[int] | None, dim: int, width: int) -> nn.Module | None:
@@ -101,11 +146,16 @@ def _embedding(name: str, types: int | Sequence[int] | None, dim: int, width: in
     return nn.Linear(dim, width) if dim else None
 
 
-def _apply(module: nn.Module, feature: Tensor | None, name: str) -> Tensor:
+def _given(feature: Tensor | None, name: str) -> Tensor:
     if feature is None:
         raise ValueError(
             f"the conductances are learned from {name}, but the graph has none; pass it, or set it in data"
         )
+    return feature
+
+
+def _apply(module: nn.Module, feature: Tensor | None, name: str) -> Tensor:
+    feature = _given(feature, name)
     if isinstance(module, nn.Linear):
         feature = feature.view(len(feature), -1)
         if not feature.is_floating_point() or feature.shape[1] != module.in_features:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ from torch import Tensor
 from graphtf.incidence import Incidence
 from graphtf.layout import edge_at
 from graphtf.nn.heads import head_entries, head_leverages
+from graphtf.nn.repeated import repeat_rows
+from graphtf.polynomial import stacked_coefficients
 from graphtf.powers import power_entries
+from graphtf.transformer import LinearTransformer
 
 if TYPE_CHECKING:
     from graphtf.nn.linear_transformer_pe import LinearTransformerPE
@@ -46,10 +49,11 @@ def encode_heads(
     """
     config, parameter = module.config, module.transformer.stack[0].value.dtype
     with torch.autocast(graph.device.type, enabled=False):
-        graph, weight = networks(module, graph, listed, x, edge_attr)
+        at = edge_at(graph, pairs)
+        graph, weight = networks(module, graph, listed, x, edge_attr, at if pairs is listed else None)
         powers = head_entries(graph, weight, config.k)
         null = null_vectors(graph, weight) if config.centered else None
-        node, edge = mix_entries(module, graph, weight, pairs, *powers, head_mixes(module, graph.dtype), null)
+        node, edge = mix_entries(module, graph, weight, pairs, at, *powers, head_mixes(module, graph.dtype), null)
     return (node.to(parameter), edge.to(parameter)) if parameter in HALF else (node, edge)
 
 
@@ -58,6 +62,7 @@ def mix_entries(
     graph: Incidence,
     weight: Tensor,
     pairs: Tensor,
+    at: Tensor,
     node: Tensor,
     edge: Tensor,
     mix: Tensor,
@@ -70,31 +75,39 @@ def mix_entries(
         graph: the edges.
         weight: `[H, m]` conductances of the heads.
         pairs: `[2, P]` pairs of nodes.
-        node: `[n, H, k]` powers `1 ... k` on the diagonal.
-        edge: `[m, H, k]` the same at the edges.
+        at: `[P]` numbers of the edges that join them, -1 where there is none.
+        node: `[H, n, k]` powers `1 ... k` on the diagonal.
+        edge: `[H, m, k]` the same at the edges.
         mix: `[H, k, k + 1]` coefficients.
         null: `[n, H]` unit null vectors, where the registers start at demands.
 
     Returns:
         `[n, node_channels]` and `[P, edge_channels]`.
     """
-    node = torch.einsum("nhj,hlj->nhl", node, mix[..., 1:]) + mix[..., 0]
-    edge = torch.einsum("mhj,hlj->mhl", edge, mix[..., 1:])
+    maps = mix.transpose(1, 2)
+    node = torch.baddbmm(maps[:, :1], node, maps[:, 1:]).transpose(0, 1)  # [n, H, k]
+    edge = torch.bmm(edge, maps[:, 1:]).transpose(0, 1)
     root = None
     if null is not None:  # the start is I - v v^T, and T v = v
         root = null.unsqueeze(2)
         node = node - root.square() * mix.sum(2)
         edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
-    at = edge_at(graph, pairs)
-    columns = [_of_pairs(graph, weight, pairs, at, node, edge, mix, root)]
+    joined = len(at) > 0 and bool((at >= 0).all())
+    edges = edge.flatten(1) if joined else _of_pairs(graph, weight, pairs, at, node, edge, mix, root)
     if module.config.leverage:
-        columns.append(leverages_of(graph, weight, at))
-    return node.flatten(1), torch.cat(columns, 1)
+        found = head_leverages(graph, weight) if joined else leverages_of(graph, weight, at)
+        edges = torch.cat([edges, found], 1)
+    return node.flatten(1), repeat_rows(edges, at) if joined else edges
 
 
-def head_mixes(module: LinearTransformerPE, dtype: torch.dtype) -> Tensor:
-    """`[H, k, k + 1]` coefficients of the heads."""
-    return torch.stack([module.coefficients(dtype, head) for head in range(module.config.heads)])
+def head_mixes(module: LinearTransformerPE, dtype: torch.dtype, head: int | None = None) -> Tensor:
+    """`[H, k, k + 1]` coefficients of the heads, or `[1, k, k + 1]` of one."""
+    heads = slice(None) if head is None else slice(head, head + 1)
+    transformers = [cast(LinearTransformer, transformer) for transformer in module.transformers[heads]]
+    identity = torch.zeros(len(transformers[0].registers), dtype=dtype, device=transformers[0].stack[0].value.device)
+    identity[0] = 1.0
+    states = stacked_coefficients(transformers, identity)
+    return states[:, 1:] if module.memory is None else module.memory[heads].to(dtype) @ states
 
 
 def networks(
@@ -103,6 +116,7 @@ def networks(
     listed: Tensor | None = None,
     x: Tensor | None = None,
     edge_attr: Tensor | None = None,
+    place: Tensor | None = None,
 ) -> tuple[Incidence, Tensor]:
     """The operator in the dtype to compute in, and the conductances `[H, m]` of the heads; see :func:`encode_heads`.
 
@@ -116,7 +130,8 @@ def networks(
     graph = graph if graph.dtype == dtype else graph.to(dtype)
     weight = graph.weight.expand(module.config.heads, -1)
     if module.conductances is not None:
-        place = edge_at(graph, graph.index if listed is None else listed)
+        if place is None:
+            place = edge_at(graph, graph.index if listed is None else listed)
         weight = weight * module.conductances(graph.index, place, x, edge_attr).to(dtype)
     return graph, weight
 
@@ -129,7 +144,7 @@ def null_vectors(graph: Incidence, weight: Tensor) -> Tensor:
 
 def leverages_of(graph: Incidence, weight: Tensor, at: Tensor) -> Tensor:
     """`[P, H]` leverages in every network of the edges with the numbers `at`, zero where that is -1."""
-    if graph.num_edges == 0:
+    if graph.num_edges == 0 or len(at) == 0:
         return weight.new_zeros(len(at), len(weight))
     found = head_leverages(graph, weight).index_select(0, at.clamp(min=0))
     return torch.where((at >= 0).unsqueeze(1), found, 0.0)
@@ -146,8 +161,6 @@ def _of_pairs(
     root: Tensor | None,
 ) -> Tensor:
     """`[P, H k]` rows of edges and nodes; pairs that are neither are computed on their own."""
-    if bool((at >= 0).all()):
-        return edge.index_select(0, at).flatten(1)
     loop = pairs[0] == pairs[1]
     rows = torch.where(loop.view(-1, 1, 1), node[pairs[0]], edge[at.clamp(min=0)] if len(edge) else node[pairs[0]])
     other = ((at < 0) & ~loop).nonzero().squeeze(1)

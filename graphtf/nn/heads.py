@@ -32,7 +32,7 @@ def head_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor,
         degree: the largest power, at least 1.
 
     Returns:
-        `[n, H, degree]` and `[m, H, degree]`.
+        `[H, n, degree]` and `[H, m, degree]`.
 
     Example:
         >>> import torch
@@ -84,12 +84,8 @@ def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
         from graphtf.solvers import leverage_scores
 
         return torch.stack([leverage_scores(graph._replace(weight=w)).value for w in weight], 1)
-    labels = graph.components()
-    first = torch.ones_like(labels, dtype=torch.bool)
-    order = labels.argsort(stable=True)
-    first[order[1:]] = labels[order[1:]] != labels[order[:-1]]
     u, v = graph.index
-    return _Leverages.apply(weight, u, v, *where, first).t()
+    return _Leverages.apply(weight, u, v, *where).t()
 
 
 def contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
@@ -112,11 +108,11 @@ def _plain_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tenso
         node, edge = power_entries(graph._replace(weight=w).normalized("sym"), degree, graph.index)
         nodes.append(node[:, 1:])
         edges.append(edge[:, 1:])
-    return torch.stack(nodes, 1), torch.stack(edges, 1)
+    return torch.stack(nodes), torch.stack(edges)
 
 
 class _Entries(torch.autograd.Function):
-    """`[n, H, k]` and `[m, H, k]` entries of the powers of `T`; its entries at the edges have gradients."""
+    """`[H, n, k]` and `[H, m, k]` entries of the powers of `T`; its entries at the edges have gradients."""
 
     @staticmethod
     def forward(
@@ -126,7 +122,7 @@ class _Entries(torch.autograd.Function):
 
         ctx.save_for_backward(off, diagonal, u, v, nodes, edges)
         arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal)]
-        node, edge = (off.new_empty(size, len(off), k) for size in (diagonal.shape[1], off.shape[1]))
+        node, edge = (off.new_empty(len(off), size, k) for size in (diagonal.shape[1], off.shape[1]))
         powers_numba.entries(*arguments, node.numpy(), edge.numpy())
         return node, edge
 
@@ -137,33 +133,33 @@ class _Entries(torch.autograd.Function):
 
         off, diagonal, u, v, nodes, edges = ctx.saved_tensors
         arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal, *gradients)]
-        of_off, of_diagonal = torch.empty_like(off), torch.empty_like(diagonal)
+        wanted = ctx.needs_input_grad[1]
+        of_off, of_diagonal = torch.empty_like(off), torch.empty_like(diagonal if wanted else diagonal[:0])
         powers_numba.gradients(*arguments, of_off.numpy(), of_diagonal.numpy())
-        return of_off, of_diagonal, None, None, None, None, None
+        return of_off, of_diagonal if wanted else None, None, None, None, None, None
 
 
 class _Leverages(torch.autograd.Function):
     """`[H, m]` leverages; computed in float64."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, first: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, u, v, nodes, edges, first)
-        return _leverages(weight, u, v, nodes, edges, first, weight.new_zeros(0, 0))[0]
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor) -> Tensor:
+        from graphtf.nn import leverage_numba
+
+        w = weight.detach().double().contiguous()
+        size = leverage_numba.kept_size(nodes.numpy(), len(w)) if ctx.needs_input_grad[0] else 0
+        leverage, kept = torch.empty_like(w), w.new_empty(size)
+        leverage_numba.leverages(*[t.numpy() for t in (nodes, edges, u, v, w, leverage, kept)])
+        ctx.save_for_backward(u, v, nodes, edges, w, leverage, kept)
+        return leverage.to(weight.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        weight, u, v, nodes, edges, first = ctx.saved_tensors
-        return _leverages(weight, u, v, nodes, edges, first, gradients[0])[1], None, None, None, None, None
+        from graphtf.nn import leverage_numba
 
-
-def _leverages(
-    weight: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, first: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
-    from graphtf.nn import leverage_numba
-
-    w, of_leverage = weight.detach().double().contiguous(), gradient.double().contiguous()
-    leverage, of_w = torch.empty_like(w), torch.empty_like(w)
-    arrays = [t.numpy() for t in (nodes, edges, u, v, first, w, of_leverage, leverage, of_w)]
-    leverage_numba.leverages(*arrays)
-    return leverage.to(weight.dtype), of_w.to(weight.dtype)
+        u, v, nodes, edges, w, leverage, kept = ctx.saved_tensors
+        of_leverage, of_w = gradients[0].double().contiguous(), torch.empty_like(w)
+        arrays = [t.numpy() for t in (nodes, edges, u, v, w, leverage, kept, of_leverage, of_w)]
+        leverage_numba.gradients(*arrays)
+        return of_w.to(gradients[0].dtype), None, None, None, None

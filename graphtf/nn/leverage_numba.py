@@ -8,12 +8,35 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+FAST = {"contract", "reassoc", "nsz"}
+LANES = 8  # rows are padded to a multiple of this many float64, what a vector register holds
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def _grounded_inverse(a: Any, tail: Any, head: Any, w: Any, root: Any) -> None:
-    """`a` becomes the inverse of `L` with the rows and columns of the roots replaced by those of the identity."""
-    n = a.shape[0]
-    a[:] = 0.0
+
+@njit(cache=True, nogil=True, inline="always")
+def _root(parent: Any, i: int) -> int:
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(cache=True, nogil=True)
+def _roots(parent: Any, tail: Any, head: Any) -> None:
+    """`parent[i] == i` for one node of every component alone."""
+    for i in range(len(parent)):
+        parent[i] = i
+    for e in range(len(tail)):
+        x, y = _root(parent, tail[e]), _root(parent, head[e])
+        parent[max(x, y)] = min(x, y)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _grounded_inverse(a: Any, tail: Any, head: Any, w: Any, parent: Any, row: Any) -> None:
+    """`a` becomes the inverse of `L` without the rows and columns of the roots, which become zero."""
+    n, width = a.shape
+    for i in range(n):
+        for c in range(width):
+            a[i, c] = 0.0
     for e in range(len(tail)):
         u, v = tail[e], head[e]
         a[u, u] += w[e]
@@ -21,63 +44,92 @@ def _grounded_inverse(a: Any, tail: Any, head: Any, w: Any, root: Any) -> None:
         a[u, v] -= w[e]
         a[v, u] -= w[e]
     for i in range(n):
-        if root[i]:
+        if parent[i] == i:
             for c in range(n):
                 a[i, c] = 0.0
                 a[c, i] = 0.0
-            a[i, i] = 1.0
-    row = np.empty(n)
     for k in range(n):  # Gauss-Jordan in place
+        if parent[k] == k:
+            continue
         pivot = 1.0 / a[k, k]
         a[k, k] = 1.0
-        for c in range(n):
+        for c in range(width):
             row[c] = a[k, c] * pivot
             a[k, c] = row[c]
         for i in range(n):
             factor = a[i, k]
             if i != k and factor != 0.0:
                 a[i, k] = 0.0
-                for c in range(n):
+                for c in range(width):
                     a[i, c] -= factor * row[c]
-    for i in range(n):
-        if root[i]:
-            a[i, i] = 0.0
 
 
 @njit(cache=True, nogil=True)
-def leverages(
-    node_first: Any, edge_first: Any, u: Any, v: Any, root: Any, w: Any, of_leverage: Any, leverage: Any, of_w: Any
-) -> None:
-    """Leverages :math:`w_e R_e`, and with `of_leverage` not empty their derivative.
+def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any, kept: Any) -> None:
+    """Leverages :math:`w_e R_e`.
 
     Args:
         node_first: `[G + 1]` where the nodes of every graph start.
         edge_first: `[G + 1]` where its edges start.
         u: `[m]` one end of every edge.
         v: `[m]` the other one.
-        root: `[n]` whether a node is the first of its component.
         w: `[H, m]` conductances, float64.
-        of_leverage: `[H, m]` gradient of the leverages, or `[0, 0]`.
         leverage: `[H, m]`, is filled.
-        of_w: `[H, m]`, is filled if there is a gradient.
+        kept: for the derivative, the grounded inverses of every graph and head one after the other, of the size that
+            :func:`kept_size` says; is filled. Empty: they are not kept.
     """
-    backward = of_leverage.shape[0] > 0
+    start = 0
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         tail, head = u[c:d] - a, v[c:d] - a
-        G = np.empty((b - a, b - a))
+        n, width = b - a, -(-(b - a) // LANES) * LANES
+        G, row, parent = np.empty((n, width)), np.empty(width), np.empty(n, np.int64)
+        _roots(parent, tail, head)
         for h in range(w.shape[0]):
-            _grounded_inverse(G, tail, head, w[h, c:d], root[a:b])
+            if len(kept):
+                G = kept[start : start + n * width].reshape(n, width)
+                start += n * width
+            _grounded_inverse(G, tail, head, w[h, c:d], parent, row)
             for e in range(d - c):
                 s, t = tail[e], head[e]
                 leverage[h, c + e] = w[h, c + e] * (G[s, s] + G[t, t] - 2.0 * G[s, t])
-            if backward:
-                for f in range(d - c):
-                    p, q = tail[f], head[f]
-                    total = 0.0
-                    for e in range(d - c):
-                        s, t = tail[e], head[e]
-                        drop = G[p, s] - G[p, t] - G[q, s] + G[q, t]
-                        total += of_leverage[h, c + e] * w[h, c + e] * drop * drop
-                    w_f = w[h, c + f]
-                    of_w[h, c + f] = of_leverage[h, c + f] * leverage[h, c + f] / w_f - total
+
+
+@njit(cache=True, nogil=True)
+def kept_size(node_first: Any, heads: int) -> int:
+    """Numbers in the grounded inverses of all graphs."""
+    size = 0
+    for g in range(len(node_first) - 1):
+        n = node_first[g + 1] - node_first[g]
+        size += heads * n * (-(-n // LANES) * LANES)
+    return size
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def gradients(
+    node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any, kept: Any, of_leverage: Any, of_w: Any
+) -> None:
+    r"""Derivative of `leverages`: `of_w` is filled from `of_leverage`.
+
+    With :math:`D_{fe} = b_f^T L^+ b_e` it is :math:`g_f R_f - \sum_e g_e w_e D_{fe}^2`.
+    """
+    start = 0
+    for g in range(len(node_first) - 1):
+        a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
+        tail, head = u[c:d] - a, v[c:d] - a
+        n, width = b - a, -(-(b - a) // LANES) * LANES
+        row, factor = np.empty(width), np.empty(d - c)
+        for h in range(w.shape[0]):
+            G = kept[start : start + n * width].reshape(n, width)
+            start += n * width
+            for e in range(d - c):
+                factor[e] = of_leverage[h, c + e] * w[h, c + e]
+            for f in range(d - c):
+                p, q = tail[f], head[f]
+                for i in range(n):
+                    row[i] = G[p, i] - G[q, i]
+                total = 0.0
+                for e in range(d - c):
+                    drop = row[tail[e]] - row[head[e]]
+                    total += factor[e] * drop * drop
+                of_w[h, c + f] = of_leverage[h, c + f] * leverage[h, c + f] / w[h, c + f] - total

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from graphtf.incidence import Incidence
 from graphtf.nn.build import build_conductances, build_memory, build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
-from graphtf.nn.head_encoding import encode_heads
+from graphtf.nn.head_encoding import encode_heads, head_mixes
 from graphtf.nn.inputs import graph_parts
 from graphtf.nn.network_encoding import encode_network
 from graphtf.nn.pair_encoding import encode_all_pairs
 from graphtf.nn.random_encoding import encode_random
-from graphtf.polynomial import polynomial_coefficients
 from graphtf.transformer import LinearTransformer
 
 
@@ -282,11 +281,7 @@ class LinearTransformerPE(nn.Module):
             >>> LinearTransformerPE(k=2).coefficients().tolist()
             [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         """
-        transformer = cast(LinearTransformer, self.transformers[head])
-        identity = torch.zeros(len(transformer.registers), dtype=dtype, device=transformer.stack[0].value.device)
-        identity[0] = 1.0
-        states = polynomial_coefficients(transformer, identity)
-        return states[1:] if self.memory is None else self.memory[head].to(dtype) @ states
+        return head_mixes(self, dtype, head)[0]
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.config.to_dict().items())

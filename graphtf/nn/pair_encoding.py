@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphtf.incidence import Incidence
+from graphtf.layout import edge_at
 from graphtf.nn.head_encoding import HALF, head_mixes, mix_entries, networks, null_vectors
 from graphtf.nn.heads import walk_entries
 from graphtf.nn.pair_powers import NodePairs, node_pairs, pair_polynomials
@@ -91,12 +92,13 @@ def _by_powers(
     edge: Tensor | None
     with torch.autocast(graph.device.type, enabled=False):
         if module.many_heads or (graph.scale is None and config.normalization == "sym"):
-            graph, weight = networks(module, graph, listed, x, edge_attr)
+            at = edge_at(graph, listed)
+            graph, weight = networks(module, graph, listed, x, edge_attr, at)
             off, diagonal = walk_entries(graph, weight)
             null = null_vectors(graph, weight) if config.centered else None
         else:
             graph = graph.to(torch.promote_types(graph.dtype, parameter))
-            weight = graph.weight.unsqueeze(0)
+            at, weight = edge_at(graph, listed), graph.weight.unsqueeze(0)
             split = graph.split_components() if config.normalization == "spectral" else graph
             network = split.normalized("spectral") if graph.scale is None else split
             off, diagonal = (t.unsqueeze(0) for t in network._laplacian_entries()[2:])
@@ -112,7 +114,7 @@ def _by_powers(
         if only_pairs:
             node = edge = None
         else:
-            node, edge = mix_entries(module, graph, weight, listed, node, edge, mix, null)
+            node, edge = mix_entries(module, graph, weight, listed, at, node, edge, mix, null)
     out = out.permute(0, 2, 3, 1)
     if parameter in HALF:
         node, edge = (None if t is None else t.to(parameter) for t in (node, edge))

@@ -62,7 +62,7 @@ def pair_polynomials(
 
     Returns:
         `[G, C, N, N]` (`[G, H C, N, N]` head after head with `apart`) with `N` nodes in the largest graph, zero in the
-        padding; and entries of the powers `1 ... k` that have been met: `[n, H, k]` on the diagonal, `[m, H, k]` at the
+        padding; and entries of the powers `1 ... k` that have been met: `[H, n, k]` on the diagonal, `[H, m, k]` at the
         edges.
 
     Example:
@@ -92,7 +92,7 @@ def pair_polynomials(
         powers.append(power.view(heads, -1))
     stack = torch.stack(powers, 1)  # [H, k + 1, G N N]
     out = (maps @ stack).flatten(0, 1) if apart else maps.transpose(0, 1).flatten(1) @ stack.flatten(0, 1)
-    node, edge = (stack[:, 1:].index_select(2, place).permute(2, 0, 1) for place in (own, at_edge))
+    node, edge = (stack[:, 1:].index_select(2, place).transpose(1, 2) for place in (own, at_edge))
     return out.view(len(out), G, N, N).transpose(0, 1), node, edge
 
 
@@ -116,7 +116,7 @@ class _Polynomials(torch.autograd.Function):
         ctx.save_for_backward(off, diagonal, maps, u, v, nodes, edges)
         (heads, rows, terms), size = maps.shape, int(nodes.diff().max())
         out = off.new_zeros(len(nodes) - 1, heads * rows if apart else rows, size, size)
-        node, edge = (off.new_empty(number, heads, terms - 1) for number in (diagonal.shape[1], off.shape[1]))
+        node, edge = (off.new_empty(heads, number, terms - 1) for number in (diagonal.shape[1], off.shape[1]))
         pair_powers_numba.all_entries(*_arrays(nodes, edges, u, v, off, diagonal, maps, out, node, edge))
         return out, node, edge
 

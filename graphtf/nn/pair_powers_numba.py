@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from graphtf.nn.powers_numba import LANES, _add, _dot, _powers
+from graphtf.nn.powers_numba import FAST, LANES, _add, _dot, _powers
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def all_entries(
     node_first: Any,
     edge_first: Any,
@@ -38,8 +38,8 @@ def all_entries(
         maps: `[H, C, k + 1]` coefficients.
         out: `[G, C, N, N]` sum over the heads, or `[G, H C, N, N]` head after head; zeros, of which all but the padding
             are filled.
-        node: `[n, H, k]`, is filled.
-        edge: `[m, H, k]`, is filled.
+        node: `[H, n, k]`, is filled.
+        edge: `[H, m, k]`, is filled.
     """
     heads, rows, k = maps.shape[0], maps.shape[1], maps.shape[2] - 1
     apart = out.shape[1] > rows
@@ -47,29 +47,29 @@ def all_entries(
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         width = -(-n // LANES) * LANES
-        P, total = np.empty((k + 1, n, width), off.dtype), np.zeros((rows, n, width), off.dtype)
-        flat, flat_total = P.reshape(k + 1, n * width), total.reshape(rows, n * width)
+        P, total = np.empty(((k + 1) * n, width), off.dtype), np.zeros((rows, n * width), off.dtype)
+        powers, square = P.reshape(k + 1, n * width), total.reshape(rows, n, width)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(heads):
-            _powers(P, tail, head, off[h, c:d], diagonal[h, a:b])
+            _powers(P, n, tail, head, off[h, c:d], diagonal[h, a:b])
             for j in range(1, k + 1):
                 for i in range(n):
-                    node[a + i, h, j - 1] = P[j, i, i]
+                    node[h, a + i, j - 1] = P[j * n + i, i]
                 for e in range(d - c):
-                    edge[c + e, h, j - 1] = P[j, tail[e], head[e]]
+                    edge[h, c + e, j - 1] = P[j * n + tail[e], head[e]]
                 for r in range(rows):
-                    _add(flat_total[r], maps[h, r, j], flat[j])
+                    _add(total, r, maps[h, r, j], powers, j)
             for r in range(rows):
                 for i in range(n):
-                    total[r, i, i] += maps[h, r, 0]
+                    square[r, i, i] += maps[h, r, 0]
             if apart or h == heads - 1:
                 for r in range(rows):
                     for i in range(n):
-                        out[g, h * rows + r if apart else r, i, :n] = total[r, i, :n]
+                        out[g, h * rows + r if apart else r, i, :n] = square[r, i, :n]
                 total[:] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def all_gradients(
     node_first: Any,
     edge_first: Any,
@@ -93,44 +93,47 @@ def all_gradients(
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         width = -(-n // LANES) * LANES
-        P, of_total = np.empty((k + 1, n, width), off.dtype), np.zeros((rows, n, width), off.dtype)
-        flat, flat_total = P.reshape(k + 1, n * width), of_total.reshape(rows, n * width)
+        P, of_total = np.empty(((k + 1) * n, width), off.dtype), np.zeros((rows, n * width), off.dtype)
+        powers, square = P.reshape(k + 1, n * width), of_total.reshape(rows, n, width)
         D, E = np.zeros((n, width), off.dtype), np.zeros((n, width), off.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(heads):
             if apart or h == 0:
                 for r in range(rows):
                     for i in range(n):
-                        of_total[r, i, :n] = of_out[g, h * rows + r if apart else r, i, :n]
+                        square[r, i, :n] = of_out[g, h * rows + r if apart else r, i, :n]
             w, own = off[h, c:d], diagonal[h, a:b]
-            _powers(P, tail, head, w, own)
+            _powers(P, n, tail, head, w, own)
             of_off[h, c:d] = 0.0
             of_diagonal[h, a:b] = 0.0
             for r in range(rows):
                 for i in range(n):
-                    of_maps[h, r, 0] += of_total[r, i, i]
+                    of_maps[h, r, 0] += square[r, i, i]
             D[:] = 0.0
             for j in range(k, 0, -1):  # D becomes the derivative in T^j: its own, and T times that in T^(j + 1)
+                E[:] = 0.0
                 for i in range(n):
-                    for t in range(width):
-                        E[i, t] = own[i] * D[i, t]
+                    if own[i] != 0.0:
+                        _add(E, i, own[i], D, i)
                 for e in range(d - c):
-                    _add(E[tail[e]], w[e], D[head[e]])
-                    _add(E[head[e]], w[e], D[tail[e]])
+                    _add(E, tail[e], w[e], D, head[e])
+                    _add(E, head[e], w[e], D, tail[e])
                 for i in range(n):
-                    E[i, i] += of_node[a + i, h, j - 1]
+                    E[i, i] += of_node[h, a + i, j - 1]
                 for e in range(d - c):
-                    E[tail[e], head[e]] += of_edge[c + e, h, j - 1]
+                    E[tail[e], head[e]] += of_edge[h, c + e, j - 1]
+                whole = E.reshape(1, n * width)
                 for r in range(rows):
-                    _add(E.reshape(n * width), maps[h, r, j], flat_total[r])
-                    of_maps[h, r, j] += _dot(flat_total[r], flat[j])
+                    _add(whole, 0, maps[h, r, j], of_total, r)
+                    of_maps[h, r, j] += _dot(of_total, r, powers, j)
                 D, E = E, D
                 if j > 1:
+                    before = (j - 1) * n
                     for i in range(n):
-                        of_diagonal[h, a + i] += _dot(D[i], P[j - 1, i])
+                        of_diagonal[h, a + i] += _dot(D, i, P, before + i)
                     for e in range(d - c):
                         x, y = tail[e], head[e]
-                        of_off[h, c + e] += _dot(D[x], P[j - 1, y]) + _dot(D[y], P[j - 1, x])
+                        of_off[h, c + e] += _dot(D, x, P, before + y) + _dot(D, y, P, before + x)
             for i in range(n):
                 of_diagonal[h, a + i] += D[i, i]
             for e in range(d - c):

@@ -8,47 +8,50 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-LANES = 16  # rows are padded to a multiple of this many float32, what a vector register holds
+LANES = 8  # rows are padded to a multiple of this many float32, half of what a vector register holds
+FAST = {"contract", "reassoc", "nsz"}
+
+# Rows are named by their numbers: a slice, as in _add(D[i], f, P[j]), counts references, which costs more than the row.
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def _powers(P: Any, u: Any, v: Any, off: Any, diagonal: Any) -> None:
-    """`P[j] = T^j` for `j >= 1`; row `P[j, i]`."""
-    n, width = len(diagonal), P.shape[2]
-    P[1] = 0.0
-    for i in range(n):
-        P[1, i, i] = diagonal[i]
-    for e in range(len(u)):
-        P[1, u[e], v[e]] = off[e]
-        P[1, v[e], u[e]] = off[e]
-    for j in range(2, P.shape[0]):
-        for i in range(n):
-            d = diagonal[i]
-            for c in range(width):
-                P[j, i, c] = d * P[j - 1, i, c]
-        for e in range(len(u)):
-            a, b, w = u[e], v[e], off[e]
-            for c in range(width):
-                P[j, a, c] += w * P[j - 1, b, c]
-            for c in range(width):
-                P[j, b, c] += w * P[j - 1, a, c]
+@njit(cache=True, nogil=True, fastmath=FAST, inline="always")
+def _add(out: Any, i: int, factor: float, x: Any, j: int) -> None:
+    """`out[i] += factor x[j]`, of matrices."""
+    for c in range(out.shape[1]):
+        out[i, c] += factor * x[j, c]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def _dot(x: Any, y: Any) -> float:
+@njit(cache=True, nogil=True, fastmath=FAST, inline="always")
+def _dot(x: Any, i: int, y: Any, j: int) -> float:
+    """Product of the rows `x[i]` and `y[j]`."""
     total = x.dtype.type(0)
-    for c in range(len(x)):
-        total += x[c] * y[c]
+    for c in range(x.shape[1]):
+        total += x[i, c] * y[j, c]
     return total
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def _add(out: Any, factor: float, x: Any) -> None:
-    for c in range(len(x)):
-        out[c] += factor * x[c]
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _powers(P: Any, n: int, u: Any, v: Any, off: Any, diagonal: Any) -> None:
+    """`P[j n + i]` becomes row `i` of `T^j`, for `j >= 1`."""
+    for i in range(n, len(P)):
+        for c in range(P.shape[1]):
+            P[i, c] = 0.0
+    for i in range(n):
+        P[n + i, i] = diagonal[i]
+    for e in range(len(u)):
+        P[n + u[e], v[e]] = off[e]
+        P[n + v[e], u[e]] = off[e]
+    for j in range(2 * n, len(P), n):
+        for i in range(n):
+            if diagonal[i] != 0.0:
+                _add(P, j + i, diagonal[i], P, j - n + i)
+        for e in range(len(u)):
+            a, b, w = u[e], v[e], off[e]
+            _add(P, j + a, w, P, j - n + b)
+            _add(P, j + b, w, P, j - n + a)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal: Any, node: Any, edge: Any) -> None:
     """Entries of `T^1 ... T^k` on the diagonal and on the edges.
 
@@ -62,30 +65,30 @@ def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal
         v: `[m]` the other one.
         off: `[H, m]` entries of `T` on the edges.
         diagonal: `[H, n]` entries on the diagonal.
-        node: `[n, H, k]`, is filled.
-        edge: `[m, H, k]`, is filled.
+        node: `[H, n, k]`, is filled.
+        edge: `[H, m, k]`, is filled.
     """
     k = node.shape[2]
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
-        P = np.empty(((k + 1) // 2 + 1, n, -(-n // LANES) * LANES), off.dtype)
+        P = np.empty((((k + 1) // 2 + 1) * n, -(-n // LANES) * LANES), off.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(off.shape[0]):
-            _powers(P, tail, head, off[h, c:d], diagonal[h, a:b])
+            _powers(P, n, tail, head, off[h, c:d], diagonal[h, a:b])
             for i in range(n):
-                node[a + i, h, 0] = diagonal[h, a + i]
+                node[h, a + i, 0] = diagonal[h, a + i]
             for e in range(d - c):
-                edge[c + e, h, 0] = off[h, c + e]
+                edge[h, c + e, 0] = off[h, c + e]
             for power in range(2, k + 1):
-                low, high = P[power // 2], P[power - power // 2]
+                s, t = power // 2 * n, (power - power // 2) * n
                 for i in range(n):
-                    node[a + i, h, power - 1] = _dot(low[i], high[i])
+                    node[h, a + i, power - 1] = _dot(P, s + i, P, t + i)
                 for e in range(d - c):
-                    edge[c + e, h, power - 1] = _dot(low[tail[e]], high[head[e]])
+                    edge[h, c + e, power - 1] = _dot(P, s + tail[e], P, t + head[e])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def gradients(
     node_first: Any,
     edge_first: Any,
@@ -98,42 +101,49 @@ def gradients(
     of_off: Any,
     of_diagonal: Any,
 ) -> None:
-    """Derivative of `entries`: `of_off` and `of_diagonal` are filled from `of_node` and `of_edge`."""
-    k = of_node.shape[2]
+    """Derivative of `entries`: `of_off` and `of_diagonal` (unless it has no rows) are filled."""
+    k, with_diagonal = of_node.shape[2], len(of_diagonal) > 0
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
-        P = np.empty(((k + 1) // 2 + 1, n, -(-n // LANES) * LANES), off.dtype)
+        P = np.empty((((k + 1) // 2 + 1) * n, -(-n // LANES) * LANES), off.dtype)
         D = np.empty_like(P)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(off.shape[0]):
             w, own = off[h, c:d], diagonal[h, a:b]
-            _powers(P, tail, head, w, own)
+            _powers(P, n, tail, head, w, own)
             D[:] = 0.0
             for power in range(2, k + 1):
-                s, t = power // 2, power - power // 2
+                s, t = power // 2 * n, (power - power // 2) * n
                 for i in range(n):
-                    f = of_node[a + i, h, power - 1]
-                    _add(D[s, i], f, P[t, i])
-                    _add(D[t, i], f, P[s, i])
+                    f = of_node[h, a + i, power - 1]
+                    if s == t:
+                        _add(D, s + i, f + f, P, s + i)
+                    else:
+                        _add(D, s + i, f, P, t + i)
+                        _add(D, t + i, f, P, s + i)
                 for e in range(d - c):
-                    f = of_edge[c + e, h, power - 1]
-                    _add(D[s, tail[e]], f, P[t, head[e]])
-                    _add(D[t, head[e]], f, P[s, tail[e]])
-            for i in range(n):
-                of_diagonal[h, a + i] = of_node[a + i, h, 0]
-            for e in range(d - c):
-                of_off[h, c + e] = of_edge[c + e, h, 0]
-            for j in range(P.shape[0] - 1, 1, -1):
+                    f, x, y = of_edge[h, c + e, power - 1], tail[e], head[e]
+                    _add(D, s + x, f, P, t + y)
+                    _add(D, t + y, f, P, s + x)
+            if with_diagonal:
                 for i in range(n):
-                    of_diagonal[h, a + i] += _dot(D[j, i], P[j - 1, i])
-                    _add(D[j - 1, i], own[i], D[j, i])
+                    of_diagonal[h, a + i] = of_node[h, a + i, 0]
+            for e in range(d - c):
+                of_off[h, c + e] = of_edge[h, c + e, 0]
+            for j in range(len(P) - n, n, -n):
+                for i in range(n):
+                    if with_diagonal:
+                        of_diagonal[h, a + i] += _dot(D, j + i, P, j - n + i)
+                    if own[i] != 0.0:
+                        _add(D, j - n + i, own[i], D, j + i)
                 for e in range(d - c):
                     x, y = tail[e], head[e]
-                    of_off[h, c + e] += _dot(D[j, x], P[j - 1, y]) + _dot(D[j, y], P[j - 1, x])
-                    _add(D[j - 1, x], w[e], D[j, y])
-                    _add(D[j - 1, y], w[e], D[j, x])
-            for i in range(n):
-                of_diagonal[h, a + i] += D[1, i, i]
+                    of_off[h, c + e] += _dot(D, j + x, P, j - n + y) + _dot(D, j + y, P, j - n + x)
+                    _add(D, j - n + x, w[e], D, j + y)
+                    _add(D, j - n + y, w[e], D, j + x)
+            if with_diagonal:
+                for i in range(n):
+                    of_diagonal[h, a + i] += D[n + i, i]
             for e in range(d - c):
-                of_off[h, c + e] += D[1, tail[e], head[e]] + D[1, head[e], tail[e]]
+                of_off[h, c + e] += D[n + tail[e], head[e]] + D[n + head[e], tail[e]]
