@@ -178,12 +178,13 @@ class Pairs(torch.nn.Module):
         if self.shape is not None:
             return torch.zeros(self.shape)
         batch = torch.zeros(data.num_nodes, dtype=torch.int64) if data.batch is None else data.batch
-        layout = DenseLayout.from_batch(batch, data.num_nodes, int(batch.max()) + 1, 1)
-        graphs, size = layout.mask.shape
+        layout = DenseLayout(batch, data.num_nodes, int(batch.max()) + 1, 1)
+        mask = layout.groups[0].mask
+        graphs, size = mask.shape
         adjacency = torch.zeros(graphs * size, graphs * size, dtype=self.scale.dtype)
         adjacency[layout.merged[data.edge_index[0]], layout.merged[data.edge_index[1]]] = 1.0
         blocks = torch.stack([adjacency[i : i + size, i : i + size] for i in range(0, graphs * size, size)])
-        real = layout.mask[:, :, None] & layout.mask[:, None]
+        real = mask[:, :, None] & mask[:, None]
         return torch.where(real, blocks, self.padding).unsqueeze(-1) * self.scale
 
 

@@ -21,67 +21,89 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
         qkv: `[n, 3 H d]` queries, keys and values, each head after head.
         layout: where they go; it knows the number of heads.
         bias: `[G, H, N, N]`, or what can be expanded to it, with the least finite number where the key is padding;
-            `None`: :meth:`DenseLayout.logits_mask`. Gradients reach it.
+            `None`: :meth:`DenseLayout.logits_masks`. Gradients reach it. It needs a layout of one group.
         rate: dropout probability of the attention weights.
 
     Returns:
         `[n, H d]`.
 
+    Raises:
+        ValueError: there is a bias, and the layout has several groups.
+
     Example:
         >>> import torch
-        >>> layout = DenseLayout.from_batch(torch.tensor([0, 0, 1]), num_nodes=3, num_graphs=2, heads=1)
+        >>> layout = DenseLayout(torch.tensor([0, 0, 1]), num_nodes=3, num_graphs=2, heads=1)
         >>> qkv = torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, 4.0], [0.0, 0.0, 7.0]])
         >>> attend_to_all(qkv, layout).flatten()  # without queries the mean over each graph
         tensor([3., 3., 7.])
     """
-    bias = layout.logits_mask(qkv.dtype) if bias is None else bias.to(qkv.dtype)
-    graphs, size = layout.mask.shape
+    if bias is not None and len(layout.groups) > 1:
+        raise ValueError(f"a bias needs a layout of one group, but this one has {len(layout.groups)}")
+    if bias is not None:
+        graphs, size = layout.groups[0].mask.shape
+        bias = bias.to(qkv.dtype).expand(graphs, layout.heads, size, size)
     if qkv.device.type == "cpu" and not rate:
-        return _Attention.apply(qkv, bias.expand(graphs, layout.heads, size, size), layout)
+        return _Attention.apply(qkv, bias, layout)
+    masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
     rows = qkv.reshape(len(qkv) * 3 * layout.heads, -1).index_select(0, layout.source)
-    q, k, v = rows.view(3, graphs, layout.heads, size, -1).unbind(0)
-    if qkv.device.type == "cpu":
-        logits = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).add_(bias)
-        out = dropout(logits.softmax(-1), rate) @ v
-    else:
-        out = scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=rate)
-    return out.reshape(-1, out.shape[-1]).index_select(0, layout.merged).view(len(qkv), -1)
+    outs = []
+    for group, added in zip(layout.groups, masks, strict=True):
+        graphs, size = group.mask.shape
+        q, k, v = (
+            part.narrow(0, group.first, graphs * layout.heads * size).view(graphs, layout.heads, size, -1)
+            for part in rows.view(3, -1, rows.shape[1])
+        )
+        if qkv.device.type == "cpu":
+            logits = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).add_(added)
+            out = dropout(logits.softmax(-1), rate) @ v
+        else:
+            out = scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=rate)
+        outs.append(out.reshape(-1, out.shape[-1]))
+    return torch.cat(outs).index_select(0, layout.merged).view(len(qkv), -1)
 
 
 class _Attention(torch.autograd.Function):
     """By products of padded matrices: as small as molecules, they take half the time of torch's fused kernel."""
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor, layout: DenseLayout) -> Tensor:
-        graphs, size = layout.mask.shape
-        blocks = graphs * layout.heads
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None, layout: DenseLayout) -> Tensor:
         width = qkv.shape[1] // (3 * layout.heads)
         # Rows in the padding are copies of others, so finite; as keys they are masked, as queries nobody reads them.
-        rows = qkv.reshape(-1, width).index_select(0, layout.source).view(3, blocks, size, width)
-        q, k, v = rows.unbind(0)
-        logits = torch.bmm(q, k.transpose(1, 2)).view(bias.shape)
-        torch.add(bias, logits, alpha=width**-0.5, out=logits)
-        weight = logits.softmax(-1).view(blocks, size, size)
-        ctx.save_for_backward(rows, weight)
+        rows = qkv.reshape(-1, width).index_select(0, layout.source).view(3, -1, width)
+        out, weights = torch.empty_like(rows[0]), []
+        masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
+        for (q, k, v), of_group, mask in zip(_matrices(rows, layout), _matrices(out[None], layout), masks, strict=True):
+            logits = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (-1, layout.heads))
+            weights.append(torch.add(mask, logits, alpha=width**-0.5, out=logits).softmax(-1).flatten(0, 1))
+            torch.bmm(weights[-1], v, out=of_group[0])
+        ctx.save_for_backward(rows, *weights)
         ctx.layout = layout
-        return torch.bmm(weight, v).view(-1, width).index_select(0, layout.merged).view(len(qkv), -1)
+        return out.index_select(0, layout.merged).view(len(qkv), -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        (rows, weight), layout = ctx.saved_tensors, ctx.layout
-        (q, k, v), width = rows.unbind(0), rows.shape[-1]
-        of_out = (
-            torch.zeros_like(q).view(-1, width).index_copy_(0, layout.merged, grad.reshape(-1, width)).view(q.shape)
-        )
-        of_weight = torch.bmm(of_out, v.transpose(1, 2))
-        of_logits = torch._softmax_backward_data(of_weight, weight, -1, weight.dtype)
+        (rows, *weights), layout = ctx.saved_tensors, ctx.layout
+        width, of_bias = rows.shape[-1], None
         of_rows = torch.empty_like(rows)
-        torch.bmm(of_logits, k, out=of_rows[0])
-        torch.bmm(of_logits.transpose(1, 2), q, out=of_rows[1])
-        torch.bmm(weight.transpose(1, 2), of_out, out=of_rows[2])
-        of_rows[:2].mul_(width**-0.5)
-        of_qkv = of_rows.view(-1, width).index_select(0, layout.target).view(len(grad), -1)
-        graphs, size = layout.mask.shape
-        of_bias = of_logits.view(graphs, layout.heads, size, size) if ctx.needs_input_grad[1] else None
-        return of_qkv, of_bias, None
+        of_out = torch.zeros_like(rows[0]).index_copy_(0, layout.merged, grad.reshape(-1, width))[None]
+        for (q, k, v), of_qkv, (of_o,), weight in zip(
+            *(_matrices(x, layout) for x in (rows, of_rows, of_out)), weights, strict=True
+        ):
+            of_logits = torch._softmax_backward_data(torch.bmm(of_o, v.transpose(1, 2)), weight, -1, weight.dtype)
+            for out, left, right in ((of_qkv[0], of_logits, k), (of_qkv[1], of_logits.transpose(1, 2), q)):
+                torch.baddbmm(out, left, right, beta=0, alpha=width**-0.5, out=out)
+            torch.bmm(weight.transpose(1, 2), of_o, out=of_qkv[2])
+            if ctx.needs_input_grad[1]:
+                of_bias = of_logits.unflatten(0, (-1, layout.heads))
+        return of_rows.view(-1, width).index_select(0, layout.target).view(len(grad), -1), of_bias, None
+
+
+def _matrices(rows: Tensor, layout: DenseLayout) -> list[list[Tensor]]:
+    """`[G H, N, d]` matrices of every group in each of the parts of `[parts, S, d]`."""
+    found = []
+    for group in layout.groups:
+        graphs, size = group.mask.shape
+        blocks = graphs * layout.heads
+        found.append([part.narrow(0, group.first, blocks * size).view(blocks, size, -1) for part in rows.unbind(0)])
+    return found

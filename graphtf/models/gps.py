@@ -102,20 +102,23 @@ class GPS(GraphModel):
         self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int, pairs: Tensor | None = None
     ) -> Tensor:
         """Apply the layers."""
-        layout = DenseLayout.from_batch(batch, len(h), num_graphs, self.heads)
         loops = EdgeLoops.find(data.edge_index, len(h), batch)
-        bias = layout.logits_mask(h.dtype)
-        if pairs is not None:
-            real = layout.mask[:, None, :, None] & layout.mask[:, None, None, :]
-            bias = torch.where(real, self._pair_bias(pairs, layout).to(h.dtype), bias.min())
+        bias = None
+        if pairs is None:
+            layout = DenseLayout.for_attention(batch, len(h), num_graphs, self.heads)
+        else:
+            layout = DenseLayout(batch, len(h), num_graphs, self.heads)
+            mask = layout.groups[0].mask
+            real = mask[:, None, :, None] & mask[:, None, None, :]
+            bias = torch.where(real, self._pair_bias(pairs, mask).to(h.dtype), torch.finfo(h.dtype).min)
         for layer in self.layers:
             h = layer(h, data.edge_index, edge_attr=e, layout=layout, loops=loops, bias=bias)
         return h
 
-    def _pair_bias(self, pairs: Tensor, layout: DenseLayout) -> Tensor:
+    def _pair_bias(self, pairs: Tensor, mask: Tensor) -> Tensor:
         """`[G, heads, N, N]`."""
         weight: Any = self.pair_weight
-        (graphs, size), (heads, channels) = layout.mask.shape, weight.shape
+        (graphs, size), (heads, channels) = mask.shape, weight.shape
         expected = [graphs, size, size, heads if self._projects else channels]
         if list(pairs.shape) != expected:
             raise ValueError(

@@ -100,12 +100,12 @@ class GPSLayer(GPSConv):
             layout: that of the batch, if it is at hand.
             loops: compiled loops over the edges.
             bias: what is added to the logits of the attention, the mask of the padding included
-                (:meth:`DenseLayout.logits_mask`); `None`: that mask alone.
+                (:meth:`DenseLayout.logits_masks`); `None`: that mask alone.
         """
         if layout is None:
             batch = edge_index.new_zeros(len(x)) if batch is None else batch
             graphs = int(batch.max()) + 1 if len(x) else 0
-            layout = DenseLayout.from_batch(batch, len(x), graphs, self.heads)
+            layout = DenseLayout(batch, len(x), graphs, self.heads)
         local = self._drop(gine_sum(self.conv, x, edge_index, edge_attr, loops)).add_(x)
         everywhere = self._drop(self._attend(x, layout, bias)).add_(x)
         h = self.norm1(local) + self.norm2(everywhere)
