@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from graphtf.models.linear import Linear
 from graphtf.models.norms import BatchNorm
 from graphtf.nn.categories import CategoricalEmbedding
 from graphtf.nn.repeated import map_rows
@@ -130,4 +131,4 @@ def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:
 
 def _projection(columns: int, channels: int) -> nn.Module:
     # Columns of an encoding differ in scale by orders of magnitude: normalise before mapping.
-    return nn.Sequential(BatchNorm(columns, affine=False), nn.Linear(columns, channels, bias=False))
+    return nn.Sequential(BatchNorm(columns, affine=False), Linear(columns, channels, bias=False))

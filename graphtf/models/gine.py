@@ -10,6 +10,7 @@ from torch_geometric.nn import GINEConv
 
 from graphtf.models.base import GraphModel
 from graphtf.models.edge_loops import EdgeLoops, add_messages
+from graphtf.models.linear import Linear
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice
 
@@ -17,7 +18,7 @@ from graphtf.validate import check_choice
 def gine_layer(channels: int) -> GINEConv:
     """PyG's `GINEConv` with a network of two layers."""
     return GINEConv(
-        nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels)), train_eps=True
+        nn.Sequential(Linear(channels, 2 * channels), nn.ReLU(), Linear(2 * channels, channels)), train_eps=True
     )
 
 

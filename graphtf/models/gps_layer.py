@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout
 from torch_geometric.nn import GPSConv
 
 from graphtf.models.dense_attention import attend_to_all
 from graphtf.models.dense_layout import DenseLayout
 from graphtf.models.edge_loops import EdgeLoops
 from graphtf.models.gine import gine_layer, gine_sum
+from graphtf.models.linear import linear
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
 

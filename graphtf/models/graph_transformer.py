@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from graphtf.models.base import GraphModel
 from graphtf.models.edge_loops import EdgeLoops, attend_along_edges
+from graphtf.models.linear import Linear, linear
 from graphtf.models.norms import NORMS
 from graphtf.validate import check_choice, check_positive_int
 
@@ -66,7 +66,7 @@ class GraphTransformerLayer(nn.Module):
         check_choice("norm", norm, tuple(NORMS))
         self.heads, self.update_edges = heads, update_edges
         # A bias in front of a norm or inside a softmax over neighbours has no effect, or almost none.
-        self.query, self.key, self.value, self.edge = (nn.Linear(channels, channels, bias=False) for _ in range(4))
+        self.query, self.key, self.value, self.edge = (Linear(channels, channels, bias=False) for _ in range(4))
         self.node_block = _ResidualBlock(channels, dropout, norm)
         self.edge_block = _ResidualBlock(channels, dropout, norm) if update_edges else None
 
@@ -89,10 +89,10 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, dropout: float, norm: str) -> None:
         super().__init__()
-        self.out = nn.Linear(channels, channels, bias=False)
+        self.out = Linear(channels, channels, bias=False)
         self.norm1, self.norm2 = NORMS[norm](channels), NORMS[norm](channels)
-        self.hidden = nn.Linear(channels, 2 * channels)
-        self.back = nn.Linear(2 * channels, channels, bias=norm == "layer")
+        self.hidden = Linear(channels, 2 * channels)
+        self.back = Linear(2 * channels, channels, bias=norm == "layer")
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
