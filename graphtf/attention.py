@@ -151,8 +151,9 @@ class StructuredAttention(Layer):
     def is_polynomial(self) -> bool:
         """Whether the layer maps registers linearly, by polynomials in `L` with numbers as coefficients."""
         channels = max(self.value.shape[-1], self.skip.shape[-1])
-        linear = self.score is None and self.update is None and self.data is None and self.move is None
-        return linear and self.prox is None and self.norm == "none" and channels == 1 and {*self.act} == {"id"}
+        given = self._parameters  # many layers are asked in every step of training; attributes of modules are slow
+        linear = all(given.get(name, 0) is None for name in ("score", "update", "data", "move"))
+        return linear and channels == 1 and self.norm == "none" and self.prox is None and {*self.act} == {"id"}
 
     def forward(self, layout: Layout, registers: Tensor) -> tuple[Layout, Tensor]:
         """Apply the layer to `[*, p, k]` registers; returns the layout (with its new operator) and the registers."""
@@ -189,8 +190,7 @@ class StructuredAttention(Layer):
         if self.move is not None:
             if not isinstance(layout, PromptLayout):
                 raise ValueError("samples of a prompt move; the operator of a graph is changed by `update`, not `move`")
-            change = [self._attend_to_data(layout, h, layout.x @ M.to(layout.x)) for h, M in enumerate(self.move)]
-            return layout.with_samples(layout.x + torch.stack(change).sum(0))
+            return self._moved(layout, self.move.to(layout.given))
         if self.update is None:
             return layout
         if not isinstance(layout, PaddedLayout):
@@ -204,6 +204,17 @@ class StructuredAttention(Layer):
         L = M @ L @ M.transpose(1, 2)
         trace = L.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]  # squared Frobenius norm of B
         return layout.with_laplacian(torch.where(trace > 0, L / torch.where(trace > 0, trace, 1.0), 0.0))
+
+    def _moved(self, layout: PromptLayout, maps: Tensor) -> PromptLayout:
+        x = layout.given
+        if {*self.act} != {"id"} or x.shape[2] > x.shape[1]:
+            x = layout.x
+            return layout.with_samples(x + sum(self._attend_to_data(layout, h, x @ M) for h, M in enumerate(maps)))
+        S, change = layout.second_moment(), x.new_zeros(())  # X D X^T (X M) = X (D S M), with small factors first
+        for h, M in enumerate(maps):
+            attended = S if self.data is None else self.data[h].to(x) @ S
+            change = change + self.laplacian[h].to(x) * (attended @ M)
+        return layout.mapped(change)
 
     def extra_repr(self) -> str:
         """Heads, registers and what the layer does besides."""

@@ -10,7 +10,16 @@ from graphtf.configs import recipe_names
 PES = ("none", "laplacian", "signnet", "random-walk", "path-flow", "release", "linear-transformer", "conductances")
 COMPARED = ("none", "laplacian", "random-walk", "linear-transformer", "conductances")
 GRAPH_TASKS = ("electric", "resistive", "heat", "eigenvectors")
-PROMPT_TASKS = ("regression", "memformer", "functional", "sparse", "dynamics", "dynamics-covariates", "shortest-path")
+PROMPT_TASKS = (
+    "regression",
+    "memformer",
+    "functional",
+    "sparse",
+    "dynamics",
+    "dynamics-covariates",
+    "shortest-path",
+    "min-cost-flow",
+)
 DATA_HELP = (
     "embedded, zinc, ogbg-mol..., qm9:TARGET, or a directory with train/val[/test].csv[.gz] (columns smiles,y; "
     "DIR:COLUMN for another than y)"

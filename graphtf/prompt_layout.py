@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,8 @@ class PromptLayout:
     .. math:: \mathrm{laplacian}(v)_i = \frac1n \sum_{j \text{ a key}} \mathrm{act}(x_i^\top A x_j)\, v_j
 
     Rows of `x` take the place of rows of `B`, and the mean over the `n` keys that of the sum over edges. Without an
-    activation the `N x N` score is never formed: :math:`X (A (X^\top v))` costs O(N d).
+    activation the `N x N` score is never formed: :math:`X (A (X^\top v))` costs O(N d). Samples that a layer mapped
+    linearly are kept as they were, with the product of the `d x d` maps, which is smaller than they are.
 
     Args:
         x: `[P, N, d]` samples.
@@ -45,17 +48,26 @@ class PromptLayout:
         count = keys.sum(1)
         if len(x) and int(count.min()) == 0:
             raise ValueError(f"prompt {int(count.argmin())} has no keys; every prompt needs a demonstration")
-        self.x, self.keys = x, keys
+        self.given, self.keys = x, keys
+        self.map: Tensor | None = None  # [P, d, d]
         self.scale = (1 / count.to(x.dtype)).view(-1, 1, 1)  # [P, 1, 1]
         self.weight = keys.unsqueeze(-1).to(x.dtype) * self.scale  # [P, N, 1]
+
+    @property
+    def x(self) -> Tensor:
+        """`[P, N, d]` samples."""
+        return self.given if self.map is None else torch.bmm(self.given, self.map)
 
     def laplacian(self, x: Tensor, data: Tensor | None = None, act: Activation = "id") -> Tensor:
         """`act(X A X^T) v` over the keys, divided by their number: `[P, N, f] -> [P, N, f]`."""
         if act == "id":
-            moment = torch.bmm(self.x.mT, x * self.weight)  # [P, d, f]
-            return torch.bmm(self.x, moment if data is None else data @ moment)
-        query = self.x if data is None else self.x @ data
-        return torch.bmm(masked_scores(torch.bmm(query, self.x.mT), self.keys.unsqueeze(1), act, self.scale), x)
+            moment = torch.bmm(self.given.mT, x * self.weight)  # [P, d, f]
+            moment = moment if self.map is None else torch.bmm(self.map.mT, moment)
+            moment = moment if data is None else data @ moment
+            return torch.bmm(self.given, moment if self.map is None else torch.bmm(self.map, moment))
+        samples = self.x
+        query = samples if data is None else samples @ data
+        return torch.bmm(masked_scores(torch.bmm(query, samples.mT), self.keys.unsqueeze(1), act, self.scale), x)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """`(query key^T) value` over the keys, divided by their number."""
@@ -66,8 +78,29 @@ class PromptLayout:
         weight = self.weight.view(*self.weight.shape[:2], *[1] * (x.dim() - 2))
         return (x * y * weight).sum(1, keepdim=True).expand_as(x)
 
+    def second_moment(self) -> Tensor:
+        """`X^T X` over the keys, divided by their number: `[P, d, d]`."""
+        S = self.moment
+        return S if self.map is None else torch.bmm(self.map.mT, torch.bmm(S, self.map))
+
+    @cached_property
+    def moment(self) -> Tensor:
+        """:meth:`second_moment` of the samples as they were given."""
+        return torch.bmm(self.given.mT, self.given * self.weight)
+
+    def mapped(self, change: Tensor) -> PromptLayout:
+        """The same prompts with samples `X + X C` for `C` `[P, d, d]`."""
+        if self.map is None:
+            return self._with(self.given, torch.eye(change.shape[1]).to(change) + change, self.moment)
+        return self._with(self.given, torch.baddbmm(self.map, self.map, change), self.moment)
+
     def with_samples(self, x: Tensor) -> PromptLayout:
         """The same prompts with other samples `[P, N, d]`."""
+        return self._with(x, None)
+
+    def _with(self, given: Tensor, map: Tensor | None, moment: Tensor | None = None) -> PromptLayout:
         new = object.__new__(PromptLayout)
-        new.x, new.keys, new.scale, new.weight = x, self.keys, self.scale, self.weight
+        new.given, new.map, new.keys, new.scale, new.weight = given, map, self.keys, self.scale, self.weight
+        if moment is not None:
+            new.moment = moment
         return new

@@ -155,13 +155,13 @@ def test_learned_memory_holds_gradient_descent_with_momentum(memory: str) -> Non
 
 @pytest.mark.parametrize("act", ["id", "relu", "exp", "softmax"])
 def test_kernel_attention_is_richardsons_iteration(act: str) -> None:
-    prompt = prompts()
-    model = kernel_transformer(D, 4, (act,), step=0.25).double()
+    prompt, step = prompts(), 1e-4 if act == "exp" else 0.25
+    model = kernel_transformer(D, 4, (act,), step=step, dtype=torch.float64)
     scores = prompt.x @ prompt.x[:, :-1].mT  # [P, N + 1, N]
     K = {"id": scores, "relu": scores.relu(), "exp": scores.exp(), "softmax": scores.softmax(-1) * N}[act] / N
     alpha = torch.zeros(len(K), N, 1, dtype=torch.float64)
     for _ in range(4):
-        alpha = alpha + 0.25 * (prompt.y[:, :-1, None] - K[:, :-1] @ alpha)
+        alpha = alpha + step * (prompt.y[:, :-1, None] - K[:, :-1] @ alpha)
     torch.testing.assert_close(model(prompt), (K @ alpha)[:, -1, 0], rtol=1e-9, atol=1e-9)
 
 
@@ -172,7 +172,7 @@ MODELS = {
     "cgd": lambda: memformer(D, 3),
     "lfom": lambda: memformer(D, 3, "lfom", preconditioner="diag"),
     "heavy ball": lambda: memformer(D, 3, "heavy_ball", preconditioner="scalar"),
-    "kernels": lambda: kernel_transformer(D, 3, ("exp", "id", "softmax"), step=0.1),
+    "kernels": lambda: kernel_transformer(D, 3, ("exp", "id", "softmax"), step=1e-4),
 }
 
 

@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: 
 
 
 def test_divergence_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="use a smaller lr"):
+    with pytest.raises(FloatingPointError, match="use a smaller lr"), pytest.warns(RuntimeWarning, match="diverge"):
         fit(Fit(**(vars(spec(steps=200, depth=3)) | {"lr": 1e12, "clip": None})), tmp_path)
 
 

@@ -52,18 +52,11 @@ def hessian_diagonal(
     N = objective.num_trained
     if method == "auto":
         method = "exact" if N <= EXACT else "xdiag"
-    start = objective.trained()
     if method == "exact":
-        products = objective.hessian_products(batch)
-        out = start.new_empty(N)
-        for rows in torch.arange(N, device=start.device).split(ROWS):
-            vectors = start.new_zeros(len(rows), N)
-            at = torch.arange(len(rows), device=start.device)
-            vectors[at, rows] = 1
-            out[rows] = products(vectors)[at, rows]
-        return out
+        return objective.hessian_diagonal(batch, ROWS)
     if num_products % 2 or num_products >= N:
         raise ValueError(f"num_products must be even and less than the {N} trained numbers, but is {num_products}")
+    start = objective.trained()
     estimate = getattr(_curvlinops(), {"xdiag": "xdiag", "hutchinson": "hutchinson_diag"}[method])
     hessian = _Hessian(objective, batch, start)
     with torch.random.fork_rng([start.device] if start.device.type == "cuda" else []):

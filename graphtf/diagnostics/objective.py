@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import one_hot
 from torch.nn.utils import parametrize
 
 from graphtf.incontext.build import FixedEntries
@@ -65,8 +66,8 @@ class Objective:
         if not self._parameters:
             raise ValueError("the model has no trained parameters; set requires_grad of those to look at")
         fixed = _fixed_entries(model)
-        trained = [~fixed.get(id(p), torch.zeros_like(p, dtype=torch.bool)) for p in self._parameters.values()]
-        self._index = torch.cat([t.reshape(-1) for t in trained]).nonzero().squeeze(1)
+        self._trained = [~fixed.get(id(p), torch.zeros_like(p, dtype=torch.bool)) for p in self._parameters.values()]
+        self._index = torch.cat([t.reshape(-1) for t in self._trained]).nonzero().squeeze(1)
         if not len(self._index):
             raise ValueError("all entries of the trained parameters are fixed; let at least one be trained")
 
@@ -88,9 +89,7 @@ class Objective:
 
     def hessian_products(self, batch: Any) -> Callable[[Tensor], Tensor]:
         """The map from `[k, N]` vectors to their products with the Hessian on a batch, `[k, N]`."""
-        with self._undisturbed(), sdpa_kernel(SDPBackend.MATH):  # others have no second derivative
-            loss, leaves = self._loss(batch)
-            found = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
+        found, leaves = self._gradients(batch)
         used = [(g, leaf) for g, leaf in zip(found, leaves, strict=True) if g is not None and g.requires_grad]
         size = sum(leaf.numel() for leaf in leaves)
 
@@ -98,20 +97,10 @@ class Objective:
             full = vectors.new_zeros(len(vectors), size)
             full[:, self._index] = vectors
             by_leaf = dict(zip(leaves, full.split([leaf.numel() for leaf in leaves], 1), strict=True))
-            gradients = [g for g, _ in used]
             out: Sequence[Tensor | None] = [None] * len(leaves)
-            if gradients:
+            if used:
                 directions = [by_leaf[leaf].view(-1, *leaf.shape).to(leaf.dtype) for _, leaf in used]
-                batched = len(vectors) > 1
-                with self._undisturbed():
-                    out = torch.autograd.grad(
-                        gradients,
-                        leaves,
-                        directions if batched else [d[0] for d in directions],
-                        retain_graph=True,
-                        allow_unused=True,
-                        is_grads_batched=batched,
-                    )
+                out = self._pull_back([g for g, _ in used], leaves, directions)
             rows = [
                 leaf.new_zeros(len(vectors), leaf.numel()) if h is None else h.reshape(len(vectors), -1)
                 for h, leaf in zip(out, leaves, strict=True)
@@ -119,6 +108,21 @@ class Objective:
             return torch.cat(rows, 1)[:, self._index].detach()
 
         return products
+
+    def hessian_diagonal(self, batch: Any, rows: int) -> Tensor:
+        """`[N]` diagonal of the Hessian on a batch, `rows` rows at a time, each within its own parameter alone."""
+        found, leaves = self._gradients(batch)
+        parts = []
+        for gradient, leaf, trained in zip(found, leaves, self._trained, strict=True):
+            part = leaf.new_zeros(leaf.numel())
+            if gradient is not None and gradient.requires_grad:
+                for at in trained.reshape(-1).nonzero().squeeze(1).split(rows):
+                    units = one_hot(at, leaf.numel()).to(leaf).view(-1, *leaf.shape)
+                    (product,) = self._pull_back([gradient], [leaf], [units])
+                    if product is not None:
+                        part[at] = product.detach().reshape(len(at), -1)[torch.arange(len(at), device=at.device), at]
+            parts.append(part)
+        return self._flat(parts, leaves)
 
     def trained(self) -> Tensor:
         """`[N]` the trained numbers, a copy."""
@@ -146,6 +150,27 @@ class Objective:
         if not loss.requires_grad:
             raise ValueError("the loss does not depend on the trained parameters; does it detach the predictions?")
         return loss.reshape(()), list(leaves.values())
+
+    def _gradients(self, batch: Any) -> tuple[tuple[Tensor | None, ...], list[Tensor]]:
+        """Gradients that can be differentiated again, and what they belong to."""
+        with self._undisturbed(), sdpa_kernel(SDPBackend.MATH):  # others have no second derivative
+            loss, leaves = self._loss(batch)
+            return torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True), leaves
+
+    def _pull_back(
+        self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """Products of `[k, ...]` vectors with the derivative of outputs by inputs."""
+        batched = len(vectors[0]) > 1
+        with self._undisturbed():
+            return torch.autograd.grad(
+                outputs,
+                inputs,
+                vectors if batched else [v[0] for v in vectors],
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=batched,
+            )
 
     def _flat(self, parts: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
         flat = [

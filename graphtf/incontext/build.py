@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -59,6 +61,7 @@ def prompt_layer(
     trained: frozenset[tuple[str, tuple[str, str]]] = frozenset(),
     data: Tensor | None = None,
     heads: int = 1,
+    dtype: torch.dtype = torch.float32,
     **options: object,
 ) -> StructuredAttention:
     """A layer with the same maps in every head, of which only `trained` entries and `data` are trained.
@@ -70,18 +73,19 @@ def prompt_layer(
         trained: pairs of `"value"` or `"skip"` and the entry.
         data: `[H, d, d]` preconditioners.
         heads: number of heads.
+        dtype: floating type of the value and skip maps.
         **options: `act`, `move`, `prox` of :class:`graphtf.StructuredAttention`.
     """
     p = len(names)
     maps, masks = {}, {}
     for name, entries in (("value", value), ("skip", skip)):
-        maps[name], masks[name] = torch.zeros(p, p, 1), torch.zeros(p, p, 1, dtype=torch.bool)
+        maps[name], masks[name] = torch.zeros(p, p, 1, dtype=dtype), torch.zeros(p, p, 1, dtype=torch.bool)
         for (a, b), number in entries.items():
             maps[name][names.index(a), names.index(b)] = number
     for name, (a, b) in trained:
         masks[name][names.index(a), names.index(b)] = True
     layer = StructuredAttention(
-        laplacian=torch.ones(heads),
+        laplacian=torch.ones(heads, dtype=dtype),
         value=maps["value"].expand(heads, p, p, 1).clone(),
         skip=maps["skip"],
         data=data,
@@ -96,3 +100,28 @@ def prompt_layer(
 def initial_maps(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
     """Normal entries of standard deviation `std`."""
     return std * torch.randn(shape, generator=generator)
+
+
+def warn_divergence(out: Tensor, start: Tensor, num_layers: int) -> None:
+    r"""Warn where layers diverged: numbers that are not finite, or so large that rounding left nothing of the input.
+
+    .. math:: \max |out| > \max |start| / \varepsilon, \qquad \varepsilon \text{ the rounding unit}
+
+    Args:
+        out: what the last layer gave.
+        start: what the first layer got.
+        num_layers: how many layers there are, for the message.
+    """
+    if not out.numel():
+        return
+    largest, first = float(out.detach().abs().max()), float(start.detach().abs().max())
+    factor = 1 / torch.finfo(out.dtype).eps
+    if not largest <= factor * first:  # also where it is no number
+        found = f"more than {factor:.0e} times those at the start" if math.isfinite(largest) else "not finite"
+        warnings.warn(
+            f"after {num_layers} layers the numbers are {found}: the coefficients of the layers diverge on these "
+            "inputs, and so do gradients. Use smaller steps or random weights (std), a smaller learning rate, or "
+            "fewer layers",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -126,7 +126,7 @@ def one_layer_optimum(covariance: Tensor, n: int) -> tuple[Tensor, float]:
 def _step(A: Tensor, B: Tensor | None) -> Layer:
     entry = ("residual", "residual")
     move = None if B is None else -B.mT
-    return prompt_layer(("residual",), {entry: -1.0}, {}, data=A, heads=len(A), move=move)
+    return prompt_layer(("residual",), {entry: -1.0}, {}, data=A, heads=len(A), dtype=A.dtype, move=move)
 
 
 def _full(d: int, num_layers: int, heads: int, std: float, generator: torch.Generator) -> InContextTransformer:

@@ -19,6 +19,7 @@ def kernel_transformer(
     kernels: Sequence[Activation] = ("relu",),
     step: float | Sequence[float] = 1.0,
     learn_maps: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> InContextTransformer:
     r"""A transformer whose layers are steps of gradient descent on a function, in the space of a kernel.
 
@@ -35,6 +36,7 @@ def kernel_transformer(
         step: the steps `s` at the start, one number or one a layer, shared among the heads. Equal steps are a saddle
             of training, which is symmetric in the layers.
         learn_maps: train `A`, which starts at the identity; else it stays there, and only steps are trained.
+        dtype: floating type of the weights.
 
     Returns:
         A model with the register `residual`.
@@ -58,11 +60,10 @@ def kernel_transformer(
     entry = ("residual", "residual")
     layers: list[Layer] = []
     for s in _steps(step, num_layers):
-        data = torch.eye(d).repeat(heads, 1, 1) if learn_maps else None
+        data = torch.eye(d, dtype=dtype).repeat(heads, 1, 1) if learn_maps else None
         value = {entry: -s / max(heads, 1)}
-        layers.append(
-            prompt_layer(("residual",), value, {}, frozenset({("value", entry)}), data=data, heads=heads, act=acts)
-        )
+        trained = frozenset({("value", entry)})
+        layers.append(prompt_layer(("residual",), value, {}, trained, data, heads, dtype, act=acts))
     return InContextTransformer(layers, ("residual",))
 
 

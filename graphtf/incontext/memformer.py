@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphtf.attention import Layer
+from graphtf.attention import Layer, StructuredAttention
 from graphtf.constructions.momentum import chebyshev_steps
 from graphtf.incontext.adaptive import AdaptiveDescent
 from graphtf.incontext.build import fix_entries, initial_maps, prompt_layer
@@ -16,6 +16,7 @@ MEMORIES = ("cgd", "lfom", "heavy_ball")
 COEFFICIENTS = ("learned", "chebyshev", "adaptive")
 PRECONDITIONERS = ("scalar", "diag", "full")
 RESIDUAL = ("residual", "residual")
+MOMENTUM_REGISTERS = ("residual", "last")
 
 
 def memformer(
@@ -95,13 +96,29 @@ def memformer(
             names = ("residual", *(f"memory{j}" for j in range(num_layers - 1)))
             layers = [_lfom(names, i, a, A) for i, (a, A) in enumerate(zip(start, maps, strict=True))]
         else:
-            names = ("residual", "last")
+            names = MOMENTUM_REGISTERS
             steps = [(a, 0.0) for a in start] if spectrum is None else chebyshev_steps(num_layers, *spectrum)
-            layers = [_heavy_ball(names, a, b, A) for (a, b), A in zip(steps, maps, strict=True)]
+            layers = [momentum_layer(a, b, A) for (a, b), A in zip(steps, maps, strict=True)]
     for layer in layers:
         if preconditioner == "diag":
             fix_entries(layer, "data", torch.eye(d, dtype=torch.bool).expand(1, d, d).clone())
     return InContextTransformer(layers, names)
+
+
+def momentum_layer(
+    alpha: float, beta: float, data: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> StructuredAttention:
+    r"""A step with heavy-ball memory, :math:`r \leftarrow r - \alpha G + \beta (r - r_{last})`, on two registers.
+
+    Args:
+        alpha: step.
+        beta: factor of the memory.
+        data: `[1, d, d]` preconditioner; `None`: the identity.
+        dtype: floating type of the weights.
+    """
+    skip = {RESIDUAL: beta, ("last", "residual"): -beta, ("residual", "last"): 1.0, ("last", "last"): -1.0}
+    trained = {("value", RESIDUAL), ("skip", RESIDUAL), ("skip", ("last", "residual"))}
+    return prompt_layer(MOMENTUM_REGISTERS, {RESIDUAL: -alpha}, skip, frozenset(trained), data=data, dtype=dtype)
 
 
 def _preconditioner(d: int, kind: str, coefficients: str, std: float, generator: torch.Generator) -> Tensor | None:
@@ -129,9 +146,3 @@ def _lfom(names: tuple[str, ...], i: int, alpha: float, A: Tensor | None) -> Lay
         value["residual", f"memory{i}"] = 1.0
     trained = {("value", RESIDUAL), *(("skip", (f"memory{j}", "residual")) for j in range(i))}
     return prompt_layer(names, value, {}, frozenset(trained), data=A)
-
-
-def _heavy_ball(names: tuple[str, ...], alpha: float, beta: float, A: Tensor | None) -> Layer:
-    skip = {RESIDUAL: beta, ("last", "residual"): -beta, ("residual", "last"): 1.0, ("last", "last"): -1.0}
-    trained = {("value", RESIDUAL), ("skip", RESIDUAL), ("skip", ("last", "residual"))}
-    return prompt_layer(names, {RESIDUAL: -alpha}, skip, frozenset(trained), data=A)

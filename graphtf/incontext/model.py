@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtf.attention import Layer, StructuredAttention
-from graphtf.incontext.build import count_trained
+from graphtf.incontext.build import count_trained, warn_divergence
 from graphtf.incontext.prompts import Prompt
 from graphtf.transformer import LinearTransformer, LiteralTransformer
 
@@ -67,6 +67,9 @@ class InContextTransformer(nn.Module):
 
         Raises:
             ValueError: samples have another width than the layers.
+
+        Warns:
+            RuntimeWarning: the layers diverge on these prompts.
         """
         return -self.residuals(prompt, return_all=return_all).select(2 if return_all else 1, -1)
 
@@ -82,6 +85,7 @@ class InContextTransformer(nn.Module):
         if self.samples_are_registers:
             state[:, :, :at] = prompt.x.unsqueeze(-1)
         states = self.transformer.run(prompt.layout(), state, last_only=not return_all)
+        warn_divergence(states[-1][:, :, at], state, self.num_layers)
         out = torch.stack([s[:, :, at] for s in states])
         out = out.squeeze(-1) if flat else out
         return out if return_all else out[0]

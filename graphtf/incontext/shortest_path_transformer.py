@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from graphtf.incidence import Incidence
-from graphtf.incontext.build import count_trained
+from graphtf.incontext.build import count_trained, warn_divergence
 from graphtf.incontext.sparse import REGISTERS, shrinkage_step
 from graphtf.products import per_row
 from graphtf.prox import SoftThreshold, soft_threshold
@@ -59,7 +59,7 @@ class ShortestPathTransformer(nn.Module):
         layers = [layer for _ in range(num_layers) for layer in shrinkage_step(step, threshold, False, None)]
         for layer in layers[1::2] if memory else ():
             skip = cast(Tensor, layer.skip)
-            parametrize.register_parametrization(layer, "skip", _Momentum(skip.requires_grad_()))
+            parametrize.register_parametrization(layer, "skip", MomentumSkip(skip.requires_grad_()))
         self.transformer = LinearTransformer(layers, REGISTERS, readout="x")
 
     @classmethod
@@ -155,42 +155,65 @@ class ShortestPathTransformer(nn.Module):
             demand: `[n]`, what flows out of every node; `[n, k]` for several demands at once.
             return_all: return `[L + 1, m]` (`[L + 1, m, k]`).
         """
-        if not isinstance(graph, Incidence):
-            raise TypeError(f"expected a graphtf.Incidence, but got {type(graph).__name__}; see Incidence.from_data")
-        if length.shape != (graph.num_edges,) or not bool(torch.isfinite(length).all()):
-            raise ValueError(f"length must be {graph.num_edges} finite numbers, but has shape {list(length.shape)}")
-        if demand.dim() not in (1, 2) or len(demand) != graph.num_nodes or not bool(torch.isfinite(demand).all()):
-            raise ValueError(
-                f"demand must be {graph.num_nodes} finite numbers (and columns), but has shape {list(demand.shape)}"
-            )
-        if not length.is_floating_point() or demand.dtype != length.dtype:
-            raise TypeError(
-                f"length and demand must be floating-point tensors of one type, but are {length.dtype} and "
-                f"{demand.dtype}; convert them with .float()"
-            )
-        if bool((length < 0).any()):
-            raise ValueError("lengths must not be negative")
-        if graph.scale is not None or bool((graph.weight != 1).any()):
-            raise ValueError("the graph must be plain, with weights 1; lengths of its edges are given on their own")
+        check_flow_input(graph, length, demand)
         return flow_steps(self.coefficients(), graph, length, demand, return_all)
 
 
+def check_flow_input(graph: Incidence, length: Tensor, demand: Tensor, capacity: Tensor | None = None) -> None:
+    """Raise unless the graph is plain, and lengths, demands and capacities are numbers as they should be."""
+    if not isinstance(graph, Incidence):
+        raise TypeError(f"expected a graphtf.Incidence, but got {type(graph).__name__}; see Incidence.from_data")
+    if length.shape != (graph.num_edges,) or not bool(torch.isfinite(length).all()):
+        raise ValueError(f"length must be {graph.num_edges} finite numbers, but has shape {list(length.shape)}")
+    if demand.dim() not in (1, 2) or len(demand) != graph.num_nodes or not bool(torch.isfinite(demand).all()):
+        raise ValueError(
+            f"demand must be {graph.num_nodes} finite numbers (and columns), but has shape {list(demand.shape)}"
+        )
+    if not length.is_floating_point() or demand.dtype != length.dtype:
+        raise TypeError(
+            f"length and demand must be floating-point tensors of one type, but are {length.dtype} and "
+            f"{demand.dtype}; convert them with .float()"
+        )
+    if bool((length < 0).any()):
+        raise ValueError("lengths must not be negative")
+    if graph.scale is not None or bool((graph.weight != 1).any()):
+        raise ValueError("the graph must be plain, with weights 1; lengths of its edges are given on their own")
+    if capacity is not None and (capacity.shape != length.shape or not bool((capacity >= 0).all())):
+        raise ValueError(
+            f"capacity must be {graph.num_edges} numbers of at least 0 (infinity where there is no limit), but has "
+            f"shape {list(capacity.shape)}"
+        )
+
+
 def flow_steps(
-    coefficients: Tensor, graph: Incidence, length: Tensor, demand: Tensor, return_all: bool = False
+    coefficients: Tensor,
+    graph: Incidence,
+    length: Tensor,
+    demand: Tensor,
+    return_all: bool = False,
+    capacity: Tensor | None = None,
 ) -> Tensor:
-    """The steps of :class:`ShortestPathTransformer` from numbers `[L, 3]`; its other arguments, without checks."""
+    """The steps of :class:`ShortestPathTransformer` from numbers `[L, 3]`; its other arguments, without checks.
+
+    With numbers `[L, 4]` and `capacity` `[m]` those of :class:`graphtf.incontext.FlowTransformer`.
+    """
     (u, v), length = graph.index, per_row(length, demand)
+    bound = None if capacity is None else per_row(capacity.to(length.dtype), demand)
     flow = last = length.new_zeros(graph.num_edges, *demand.shape[1:])
-    flows = [flow]
-    for gamma, theta, mu in coefficients.to(length.dtype):
+    price, flows = torch.zeros_like(demand), [flow]
+    for gamma, theta, mu, *beta in coefficients.to(length.dtype):
         missing = demand.index_add(0, u, -flow).index_add(0, v, flow)
         step = gamma * (missing.index_select(0, u) - missing.index_select(0, v)) + mu * (flow - last)
-        last, flow = flow, soft_threshold(flow + step, theta * length)
+        if beta:
+            price = price + missing
+            step = step + beta[0] * (price.index_select(0, u) - price.index_select(0, v))
+        last, flow = flow, soft_threshold(flow + step, theta * length, bound)
         flows = [*flows, flow] if return_all else [flow]
+    warn_divergence(flow, demand, len(coefficients))
     return torch.stack(flows) if return_all else flow
 
 
-class _Momentum(nn.Module):
+class MomentumSkip(nn.Module):
     """Parametrization of a skip map by one number `mu`: `mu (x - last)` is added to `x`."""
 
     def __init__(self, skip: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from graphtf.attention import Layer
 from graphtf.bipartite_layout import MatrixLayout
-from graphtf.incontext.build import count_trained, prompt_layer
+from graphtf.incontext.build import count_trained, prompt_layer, warn_divergence
 from graphtf.prox import SoftThreshold, soft_threshold
 from graphtf.transformer import LinearTransformer
 from graphtf.validate import check_choice, check_positive_int
@@ -95,7 +95,7 @@ def analytic_dictionary(A: Tensor) -> Tensor:
         ValueError: `A` has more rows than columns.
 
     Example:
-        >>> analytic_dictionary(torch.eye(2, 3)[:, :2])
+        >>> analytic_dictionary(torch.eye(2, 3)[:, :2]) + 0.0  # no -0
         tensor([[1., 0.],
                 [0., 1.]])
 
@@ -186,6 +186,7 @@ class UnrolledLasso(nn.Module):
             z = x + gamma * step + skip[at] * x + skip[last_at] * last
             x, last = soft_threshold(z, cast(SoftThreshold, layer.prox).threshold.clamp(min=0).to(x.dtype)), x
             iterates = [*iterates, x] if return_all else [x]
+        warn_divergence(x, y, len(self.transformer.layers) // 2)
         return torch.stack(iterates) if return_all else x
 
 

@@ -16,6 +16,7 @@ from graphtf.learn.experiment import Curve, Experiment, Panel
 from graphtf.learn.fit import Fit
 from graphtf.learn.incontext_tasks import squared_error
 from graphtf.learn.report import log_of
+from graphtf.quiet import global_settings_kept
 
 BATCH = 1000  # prompts a step, in the fixed batch of the Hessian, and in a batch of the noise
 FIXED_SEED = 99
@@ -225,9 +226,11 @@ def _noise_tails(name: str, seeds: tuple[int, ...], num_batches: int) -> dict[st
     for seed in seeds:
         generator = torch.Generator().manual_seed(FIXED_SEED + 1 + seed)
         model = linear_transformer(5, 3, sparsity="ab", std=0.05, seed=seed)
-        full = task.sample(100 * BATCH, generator)
-        batches = (task.sample(BATCH, generator) for _ in range(num_batches))
-        noise.append(gradient_noise(model, squared_error, batches, full))
+        with global_settings_kept():
+            torch.set_num_threads(1)  # as in training: tensors are tiny
+            full = task.sample(100 * BATCH, generator)
+            batches = (task.sample(BATCH, generator) for _ in range(num_batches))
+            noise.append(gradient_noise(model, squared_error, batches, full))
     return {
         "seeds": [asdict(noise_tails(z)) for z in noise],
         "all": asdict(noise_tails(torch.cat([z / z.mean() for z in noise]))),

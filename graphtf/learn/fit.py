@@ -195,6 +195,10 @@ def fit(spec: Fit, folder: Path, done: Callable[[int], object] | None = None) ->
         trainer.fit(module, loader, ckpt_path=partial if first else None, weights_only=True)
     if trainer.interrupted or trainer.global_step < spec.steps:
         raise KeyboardInterrupt
+    if not all(bool(torch.isfinite(p).all()) for p in module.model.parameters()):
+        raise FloatingPointError(
+            f"{spec.name}: the last gradient was not finite, nor are the weights; use a smaller lr"
+        )
     state = {"identity": spec.identity(), "model": module.model.state_dict(), "curve": module.curve}
     if spec.callbacks:
         state["callbacks"] = {c.state_key: c.state_dict() for c in spec.callbacks}

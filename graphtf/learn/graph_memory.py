@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from graphtf import reference
 from graphtf.incidence import Incidence
 from graphtf.incontext import GraphMemformer
 from graphtf.incontext.graph_memformer import error_measure
+from graphtf.incontext.laplacian_prompt import LaplacianSystem
 from graphtf.layout import PaddedLayout
 from graphtf.learn.experiment import Curve, Panel
 from graphtf.learn.fit import Fit
@@ -23,15 +23,7 @@ LAMBDA_MIN = 0.05
 """Below nearly all positive eigenvalues of the scaled operators of these graphs."""
 
 
-class System(NamedTuple):
-    """Laplacian systems of a batch of graphs: the scaled operator, demands and solutions `[n, k]`."""
-
-    graph: Incidence
-    psi: Tensor
-    x: Tensor
-
-
-def skip_link_systems(number: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> System:
+def skip_link_systems(number: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> LaplacianSystem:
     """Circular graphs with skip links and conductances `exp(U[-1, 1])`, with normal demands.
 
     Example:
@@ -51,7 +43,7 @@ def skip_link_systems(number: int, generator: torch.Generator, dtype: torch.dtyp
     psi = graph.center(torch.randn(NODES * number, COLUMNS, generator=generator, dtype=torch.float64))
     blocks = PaddedLayout(graph).laplacian_blocks
     x = (torch.linalg.pinv(blocks, hermitian=True) @ psi.view(number, NODES, COLUMNS)).view_as(psi)
-    return System(graph.to(dtype), psi.to(dtype), x.to(dtype))
+    return LaplacianSystem(graph.to(dtype), psi.to(dtype), x.to(dtype))
 
 
 def relative_error(x: Tensor, exact: Tensor) -> Tensor:
@@ -60,7 +52,7 @@ def relative_error(x: Tensor, exact: Tensor) -> Tensor:
     return (error / square).mean()
 
 
-def loss(model: nn.Module, system: System) -> Tensor:
+def loss(model: nn.Module, system: LaplacianSystem) -> Tensor:
     """Mean relative squared error of a model's potentials."""
     return relative_error(model(system.graph, psi=system.psi), system.x)
 

@@ -13,6 +13,7 @@ from graphtf.learn.experiment import Experiment, describe
 from graphtf.learn.fit import fit
 from graphtf.learn.functional_task import functional
 from graphtf.learn.incontext_tasks import memory, regression
+from graphtf.learn.min_cost_flow_task import min_cost_flow
 from graphtf.learn.shortest_path_task import shortest_path
 from graphtf.learn.sparse_task import sparse
 
@@ -24,6 +25,7 @@ EXPERIMENTS: dict[str, Callable[[tuple[int, ...], int, int], Experiment]] = {
     "dynamics": dynamics,
     "dynamics-covariates": dynamics_covariates,
     "shortest-path": shortest_path,
+    "min-cost-flow": min_cost_flow,
 }
 """Experiments, from seeds, training steps of a model and test prompts."""
 PRESETS: dict[str, dict[str, tuple[int, int]]] = {
@@ -34,6 +36,7 @@ PRESETS: dict[str, dict[str, tuple[int, int]]] = {
     "dynamics": {"quick": (1500, 1000), "full": (10_000, 10_000)},
     "dynamics-covariates": {"quick": (500, 1000), "full": (2500, 1000)},
     "shortest-path": {"quick": (500, 2000), "full": (2500, 5000)},
+    "min-cost-flow": {"quick": (300, 2000), "full": (2500, 5000)},
 }
 """Training steps of a model, and test prompts, of every task and preset."""
 STYLES: dict[str, list[dict[str, Any]]] = {
