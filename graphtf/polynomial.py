@@ -93,7 +93,8 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, c: Tensor, state: Tensor, loops: int) -> Tensor:
         arrays = [t.detach().cpu().numpy() for t in (a, c, state)]
-        states = torch.from_numpy(np.stack(_recurrence(arrays[0], arrays[1], arrays[2], loops), 1))
+        with np.errstate(all="ignore"):  # infinite weights give NaN without a warning, as in torch
+            states = torch.from_numpy(np.stack(_recurrence(arrays[0], arrays[1], arrays[2], loops), 1))
         ctx.save_for_backward(a, c, state, states)
         ctx.loops = loops
         return states.to(state.device)
@@ -110,13 +111,14 @@ class _Recurrence(torch.autograd.Function):
         A, C = (t.detach().cpu().numpy().swapaxes(-1, -2) for t in (a, c))
         of_a, of_c, layers = np.zeros(a.shape, x.dtype), np.zeros(a.shape, x.dtype), a.shape[1]
         of_state = g[:, -1]
-        for step in range(x.shape[1] - 2, -1, -1):
-            layer, before = step % layers, x[:, step].swapaxes(-1, -2)
-            of_a[:, layer] += of_state @ before
-            of_c[:, layer] += of_state[..., 1:] @ before[..., :-1, :]
-            pulled = A[:, layer] @ of_state
-            pulled[..., :-1] += C[:, layer] @ of_state[..., 1:]
-            of_state = pulled + g[:, step]
+        with np.errstate(all="ignore"):
+            for step in range(x.shape[1] - 2, -1, -1):
+                layer, before = step % layers, x[:, step].swapaxes(-1, -2)
+                of_a[:, layer] += of_state @ before
+                of_c[:, layer] += of_state[..., 1:] @ before[..., :-1, :]
+                pulled = A[:, layer] @ of_state
+                pulled[..., :-1] += C[:, layer] @ of_state[..., 1:]
+                of_state = pulled + g[:, step]
         return *(torch.from_numpy(t).to(a.device) for t in (of_a, of_c, of_state)), None
 
 
