@@ -91,13 +91,16 @@ class _Recurrence(torch.autograd.Function):
     """`[H, loops L + 1, p, degree + 1]` states from `[H, L, p, p]` maps, on NumPy arrays: these are tiny matrices."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, c: Tensor, state: Tensor, loops: int) -> Tensor:
+    def forward(a: Tensor, c: Tensor, state: Tensor, loops: int) -> Tensor:
         arrays = [t.detach().cpu().numpy() for t in (a, c, state)]
         with np.errstate(all="ignore"):  # infinite weights give NaN without a warning, as in torch
-            states = torch.from_numpy(np.stack(_recurrence(arrays[0], arrays[1], arrays[2], loops), 1))
-        ctx.save_for_backward(a, c, state, states)
-        ctx.loops = loops
-        return states.to(state.device)
+            states = np.stack(_recurrence(arrays[0], arrays[1], arrays[2], loops), 1)
+        return torch.from_numpy(states).to(state.device)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.loops = inputs
+        ctx.save_for_backward(*tensors, output)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

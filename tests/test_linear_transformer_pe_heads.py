@@ -234,3 +234,15 @@ def test_second_derivatives_of_the_coefficients():
         torch.testing.assert_close((moved[0] - moved[1]) / 2e-5, expected.sum(), rtol=1e-6, atol=1e-6)
         with torch.no_grad():
             weight.add_(1e-5)
+
+
+def test_torch_func_differentiates_the_coefficients():
+    encoding = LinearTransformerPE(k=4)
+    weights = dict(encoding.named_parameters())
+    path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+
+    def loss(weights):
+        return torch.func.functional_call(encoding, weights, (path,)).square().sum()
+
+    expected = torch.autograd.grad(loss(weights), list(weights.values()))
+    torch.testing.assert_close(list(torch.func.grad(loss)(weights).values()), list(expected))
