@@ -36,7 +36,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import AddRandomWalkPE
 
 from graphtf.datasets import clean_leads_smiles, molecule_splits, penalized_logp, zinc_graph
-from graphtf.models import GPS, GraphTransformer
+from graphtf.models import GINE, GPS, GraphTransformer
+from graphtf.models.linear import prefers_onednn
 from graphtf.nn import LinearTransformerPE
 
 ENCODINGS: dict[str, Callable[[], nn.Module | None]] = {
@@ -122,10 +123,12 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
 
         return run
 
-    def alone(encoding: nn.Module) -> Callable[[], None]:
+    def alone(encoding: nn.Module, differentiate: bool = True) -> Callable[[], None]:
         def run() -> None:
             for batch in batches:
-                sum(part.sum() for part in encoding(batch, return_edge=True)).backward()
+                total = sum(part.sum() for part in encoding(batch, return_edge=True))
+                if differentiate:
+                    total.backward()
 
         return run
 
@@ -140,6 +143,7 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
     for name, make in ENCODINGS.items():
         encoding = make()
         if encoding is not None:
+            runs[f"{name} alone, forward only"] = alone(encoding, differentiate=False)
             runs[f"{name} alone"] = alone(encoding)
             runs[f"{name}, all pairs alone"] = all_pairs(encoding)
         runs[f"GPS, {name}"] = training(GPS(64, 8, 4, encoding=make()))
@@ -147,6 +151,8 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
             runs[f"GPS with attention bias, {name}"] = training(GPS(64, 8, 4, encoding=make(), attention_bias=True))
         runs[f"GraphTransformer, {name}"] = training(GraphTransformer(72, 6, 8, encoding=make()))
         runs[f"GPS 4 x 64, {name}"] = training(GPS(64, 4, 4, encoding=make()))
+        runs[f"GPS 6 x 64, {name}"] = training(GPS(64, 6, 4, encoding=make()))
+        runs[f"GINE 4 x 64, {name}"] = training(GINE(64, 4, encoding=make()))
         runs[f"GraphTransformer 4 x 64, {name}"] = training(GraphTransformer(64, 4, 8, encoding=make()))
     interleaved(runs, 1)
     seconds = interleaved(runs, rounds, time.process_time)
@@ -222,6 +228,7 @@ def main() -> None:
         "torch": torch.__version__,
         "torch_geometric": torch_geometric.__version__,
         "machine": platform.machine(),
+        "linear layers by": "oneDNN" if prefers_onednn() else "MKL",
         "load before": round(os.getloadavg()[0], 2),
     }
     text = ["# Training\n", ", ".join(f"{key} {value}" for key, value in report.items()) + "\n"]
