@@ -70,7 +70,8 @@ def stacked_coefficients(transformers: Sequence[LinearTransformer], identity: Te
     )
     state = identity.new_zeros(heads, len(identity), first.num_layers + 1)  # [H, p, degree + 1]
     state[:, :, 0] = identity
-    states = _Recurrence.apply(kept, -moved, state, first.loops)
+    inputs = kept, -moved, state, first.loops
+    states = torch.stack(_recurrence(*inputs), 1) if _stays_in_torch(state) else _Recurrence.apply(*inputs)
     return states[:, :, first.registers.index(first.readout)]
 
 
@@ -87,15 +88,25 @@ def _recurrence(a: Any, c: Any, state: Any, loops: int) -> list[Any]:
     return states
 
 
+def _stays_in_torch(x: Tensor) -> bool:
+    """Whether torch traces or transforms what is computed, or `x` is many tensors at once: no array holds it then."""
+    transformed: Any = torch._C._functorch.peek_interpreter_stack()
+    batched = torch._C._functorch.is_legacy_batchedtensor(x)
+    return torch.compiler.is_compiling() or transformed is not None or batched
+
+
+def _array(x: Tensor) -> Any:
+    return x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).numpy()  # NumPy has no bfloat16
+
+
 class _Recurrence(torch.autograd.Function):
     """`[H, loops L + 1, p, degree + 1]` states from `[H, L, p, p]` maps, on NumPy arrays: these are tiny matrices."""
 
     @staticmethod
     def forward(a: Tensor, c: Tensor, state: Tensor, loops: int) -> Tensor:
-        arrays = [t.detach().cpu().numpy() for t in (a, c, state)]
         with np.errstate(all="ignore"):  # infinite weights give NaN without a warning, as in torch
-            states = np.stack(_recurrence(arrays[0], arrays[1], arrays[2], loops), 1)
-        return torch.from_numpy(states).to(state.device)
+            states = np.stack(_recurrence(_array(a), _array(c), _array(state), loops), 1)
+        return torch.from_numpy(states).to(state)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -105,13 +116,15 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         a, c, state, states = ctx.saved_tensors
-        if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
-            found = torch.stack(_recurrence(a, c, state, ctx.loops), 1)
+        again = torch.is_grad_enabled()  # the derivative is to be differentiated again
+        if again or _stays_in_torch(gradients[0]):
+            with torch.enable_grad():
+                found = torch.stack(_recurrence(a, c, state, ctx.loops), 1)
             wanted = [t for t in (a, c, state) if t.requires_grad]
-            each = iter(torch.autograd.grad(found, wanted, gradients[0], create_graph=True))
+            each = iter(torch.autograd.grad(found, wanted, gradients[0], create_graph=again))
             return *(next(each) if t.requires_grad else None for t in (a, c, state)), None
-        g, x = (t.detach().cpu().numpy() for t in (gradients[0], states))
-        A, C = (t.detach().cpu().numpy().swapaxes(-1, -2) for t in (a, c))
+        g, x = _array(gradients[0]), _array(states)
+        A, C = (_array(t).swapaxes(-1, -2) for t in (a, c))
         of_a, of_c, layers = np.zeros(a.shape, x.dtype), np.zeros(a.shape, x.dtype), a.shape[1]
         of_state = g[:, -1]
         with np.errstate(all="ignore"):
@@ -122,7 +135,7 @@ class _Recurrence(torch.autograd.Function):
                 pulled = A[:, layer] @ of_state
                 pulled[..., :-1] += C[:, layer] @ of_state[..., 1:]
                 of_state = pulled + g[:, step]
-        return *(torch.from_numpy(t).to(a.device) for t in (of_a, of_c, of_state)), None
+        return *(torch.from_numpy(t).to(a) for t in (of_a, of_c, of_state)), None
 
 
 def _layer_maps(stack: list[StructuredAttention]) -> tuple[Tensor, Tensor]:

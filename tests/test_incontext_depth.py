@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphtf.incontext import (
+    AcceleratedLasso,
     GraphMemformer,
     InContextRegression,
     Prompt,
@@ -21,7 +22,6 @@ from graphtf.incontext import (
     linear_transformer,
     memformer,
 )
-from graphtf.incontext.accelerated import AcceleratedLasso
 from graphtf.learn.fit import Fit, fit
 from graphtf.learn.incontext_tasks import squared_error
 from graphtf.solvers import ConvergenceError, electric_potential
@@ -93,7 +93,7 @@ STABLE: dict[str, tuple[Callable[[], nn.Module], Loss]] = {
     },
     **{
         f"lasso, {w}, memory={memory}": (
-            lambda w=w, m=memory: UnrolledLasso(DEPTH, w, m, n=24 if w == "learned" else None, step=0.2),
+            lambda w=w, m=memory: UnrolledLasso(DEPTH, w, m, n=24 if w == "learned" else None),
             on_matrices,
         )
         for w in ("transpose", "analytic", "learned")
@@ -157,7 +157,7 @@ def test_steps_that_are_too_long_for_a_matrix_or_a_graph_say_so() -> None:
     generator = torch.Generator().manual_seed(0)
     A, y, _ = SPARSE.sample(PROMPTS, generator)
     with pytest.warns(RuntimeWarning, match=r"after 50 layers the numbers are .* diverge"):
-        UnrolledLasso(DEPTH, "analytic")(A, y)  # of little coherence, but not enough for steps of 1 at this depth
+        UnrolledLasso(DEPTH, "analytic", step=1.0)(A, y)  # of little coherence, not of none
     problem = PATHS.sample(PROMPTS, generator)
     with pytest.warns(RuntimeWarning, match=r"after 50 layers the numbers are .* diverge"):
         ShortestPathTransformer(DEPTH, max_degree=1)(problem.graph, problem.length, problem.demand)
@@ -188,6 +188,21 @@ def test_only_divergence_is_warned_of() -> None:
     assert 1e6 < float(grown.detach().abs().max()) < math.inf
     with pytest.warns(RuntimeWarning, match=r"more than 8e\+06 times"):
         growing.float()(prompt)
+
+
+def test_layers_are_not_blamed_for_what_they_get() -> None:
+    A, y, _ = SPARSE.sample(2, torch.Generator().manual_seed(0))
+    for model in (UnrolledLasso(3), UnrolledLasso(3, "transpose"), AcceleratedLasso(3)):
+        assert model(A, math.nan * y).isnan().any()
+    assert AcceleratedLasso(3)(A[:, :0], y[:, :0]).shape == UnrolledLasso(3, "transpose")(A[:, :0], y[:, :0]).shape
+
+
+def test_torch_func_runs_several_models_at_once() -> None:
+    prompt = TASK.sample(PROMPTS, torch.Generator().manual_seed(0))
+    models = [linear_transformer(D, 3, seed=seed) for seed in range(3)]
+    weights, _ = torch.func.stack_module_state(models)  # type: ignore[arg-type]
+    found = torch.vmap(lambda w: torch.func.functional_call(models[0], w, (prompt,)))(weights)
+    torch.testing.assert_close(found, torch.stack([model(prompt) for model in models]))
 
 
 def test_training_of_fifty_layers_ends_with_finite_weights(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_alista_is_shrinkage_with_the_analytic_dictionary_and_the_matrix_free_mo
     for after in found[1:]:
         x = reference.soft_threshold(x + (prompt.y - x @ prompt.A[0].T) @ W, theta)
         torch.testing.assert_close(after, x, rtol=1e-12, atol=1e-14)
-    free = UnrolledLasso(5, memory=False, threshold=theta).double()
+    free = UnrolledLasso(5, memory=False, step=1.0, threshold=theta).double()
     torch.testing.assert_close(free(prompt.A, prompt.y), found[-1], rtol=1e-6, atol=1e-8)
 
 

@@ -219,5 +219,13 @@ def test_wrong_options_are_refused_with_a_sentence():
         from_algorithm("ista", "sparse", num_layers=3, lam=0.1, step=-1)
     with pytest.raises(TypeError, match="missing a required argument: 'lambda_min'"):
         from_algorithm("chebyshev", num_layers=3, lambda_max=1)
-    with pytest.raises(ValueError, match=r"y must be torch.float32 \[2\], as A"):
+    with pytest.raises(ValueError, match=r"steps and momentum must be numbers; only 'gradient-descent'"):
+        from_algorithm("heavy-ball", steps=[torch.eye(2)], momentum=[0.0])
+    with pytest.raises(TypeError, match=r"'gradient-descent' for problem='electric' .* unexpected .* 'momentum'"):
+        from_algorithm("gradient-descent", "electric", steps=STEPS, momentum=MOMENTUM)
+    with pytest.raises(TypeError, match="missing a required argument: 'momentum'"):
+        from_algorithm("heavy-ball", "electric", steps=STEPS)
+    with pytest.raises(TypeError, match=r"floating-point tensors of one type, but are torch.float32 and torch.float64"):
+        from_algorithm("fista", "sparse", num_layers=3, lam=0.1, step=0.1)(torch.ones(2, 3), torch.ones(2).double())
+    with pytest.raises(ValueError, match=r"y must have shape \[2\], a number for every row of A"):
         from_algorithm("fista", "sparse", num_layers=3, lam=0.1, step=0.1)(torch.ones(2, 3), torch.ones(3))

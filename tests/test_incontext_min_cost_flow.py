@@ -1,5 +1,7 @@
 """Flows of least cost in context: optima against NetworkX, prices and scores by duality, two ways to run a model."""
 
+import math
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -266,6 +268,24 @@ def test_columns_graphs_and_orientations_do_not_mix() -> None:
     torch.testing.assert_close(model(alone, length[:m], problem.demand[:n], most[:m]), flow[:m])
 
 
+def test_demands_that_rounding_leaves_out_of_balance_have_a_flow() -> None:
+    graph = Incidence(torch.tensor([[0, 1, 2, 4], [1, 2, 3, 5]]))  # a path and an edge
+    demand = graph.center(1000 * torch.randn(6, generator=torch.Generator().manual_seed(0)))
+    assert float(demand[:4].double().sum().abs()) > 1e-6
+    flow, _ = exact_min_cost_flow(graph, torch.ones(4), demand, torch.full((4,), math.inf))
+    torch.testing.assert_close(graph @ flow, demand, rtol=1e-6, atol=1e-3)
+
+
+def test_a_graph_without_edges_has_no_flow() -> None:
+    alone, nothing = Incidence(torch.zeros(2, 0, dtype=torch.int64), num_nodes=3), torch.zeros(0)
+    flow, price = exact_min_cost_flow(alone, nothing, torch.zeros(3), nothing)
+    assert flow.shape == (0,)
+    assert price.tolist() == [0.0, 0.0, 0.0]
+    assert FlowTransformer.primal_dual(3)(alone, nothing, torch.zeros(3), nothing).shape == (0,)
+    with pytest.raises(ValueError, match="component of node 1 sum to 1"):
+        exact_min_cost_flow(alone, nothing, torch.tensor([0.0, 1.0, -1.0]), nothing)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -285,6 +305,10 @@ def test_columns_graphs_and_orientations_do_not_mix() -> None:
         (
             lambda: exact_min_cost_flow(*problems()[:2], problems().demand, 0 * problems().capacity),
             "no flow meets these demands",
+        ),
+        (
+            lambda: exact_min_cost_flow(*problems()[:2], problems().demand.square(), problems().capacity),
+            r"demands must sum to 0 on every connected component, but those of the component of node 0 sum to",
         ),
         (
             lambda: flow_score(problems()._replace(flow=torch.zeros(132).double()), torch.zeros(132)),

@@ -110,6 +110,9 @@ def test_restricted_support_is_what_restricted_models_see() -> None:
     assert prompt.x[:, : sparse_task.HALF].any()
     lengths = {len(MODELS["analytic, memory, all m"].sample(torch.Generator().manual_seed(s)).y[0]) for s in range(60)}
     assert lengths == set(sparse_task.MEASUREMENTS)
+    for name, step in (("analytic", 1.0), ("transpose", 0.2)):  # where training starts
+        layer = MODELS[name].build(0).transformer.stack[1]
+        assert float(-layer.value.min().detach()) == pytest.approx(step)
 
 
 def test_a_short_training_finds_momentum_that_helps(tmp_path: Path) -> None:

@@ -246,3 +246,17 @@ def test_torch_func_differentiates_the_coefficients():
 
     expected = torch.autograd.grad(loss(weights), list(weights.values()))
     torch.testing.assert_close(list(torch.func.grad(loss)(weights).values()), list(expected))
+
+
+def test_a_graph_without_nodes_changes_nothing():
+    nothing = Data(x=torch.zeros(0, 1, dtype=torch.int64), edge_index=torch.zeros(2, 0, dtype=torch.int64), num_nodes=0)
+    nothing.edge_attr = torch.zeros(0, dtype=torch.int64)
+    a, b = molecule(12, seed=0), molecule(7, seed=1)
+    encoding = LinearTransformerPE(k=4, heads=2, leverage=True, node_types=28, edge_types=4, seed=0).double()
+    found = []
+    for graphs in ([a, b], [nothing, a, nothing, b]):
+        batch = Batch.from_data_list(graphs)
+        node, edge, pairs = encoding.encode_with_pairs(batch)
+        loss = sum(t.square().sum() for t in (*encoding(batch, return_edge=True), node, edge, pairs))
+        found.append((node, edge, pairs.flatten(1).sum(0), torch.autograd.grad(loss, list(encoding.parameters()))))
+    torch.testing.assert_close(found[1], found[0])

@@ -237,3 +237,33 @@ def test_edges_that_are_listed_both_ways_are_mapped_once_with_the_same_result(li
         out = model(batch)
         found.append((out, torch.autograd.grad(out.square().sum(), list(model.parameters()))))
     torch.testing.assert_close(*found)
+
+
+class Changed(Copied):
+    """An encoding whose rows are changed, in place or not."""
+
+    def __init__(self, encoding, in_place):
+        super().__init__(encoding)
+        self.in_place = in_place
+
+    def forward(self, data, return_edge=True):
+        node, edge = self.encoding(data, return_edge=True)
+        factor = torch.linspace(0, 1, len(edge)).unsqueeze(1)
+        return node, edge.mul_(factor) if self.in_place else edge * factor
+
+
+def test_edges_that_are_changed_in_place_are_not_mapped_as_they_were():
+    out = []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        encoding = Changed(LinearTransformerPE(k=4, heads=2, leverage=True), in_place)
+        out.append(GraphTransformer(channels=16, heads=4, num_layers=2, encoding=encoding)(batch_of(MOLECULES)))
+    torch.testing.assert_close(*out)
+
+
+def test_who_asks_for_the_gradient_of_the_encoding_gets_it():
+    kept = []
+    encoding = LinearTransformerPE(k=4, heads=2, leverage=True, node_types=28, edge_types=4)
+    encoding.register_forward_hook(lambda module, args, out: kept.append(out[1]) or out[1].retain_grad())
+    GraphTransformer(channels=16, heads=4, num_layers=2, encoding=encoding)(batch_of(MOLECULES)).sum().backward()
+    assert kept[0].grad.abs().sum() > 0

@@ -323,3 +323,34 @@ def test_groups_of_graphs_of_about_one_size_give_what_one_group_gives():
     torch.testing.assert_close(found[2], found[0])
     with pytest.raises(ValueError, match="one group"):
         attend_to_all(qkv, layout, bias=torch.zeros(1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_attention_over_all_pairs():
+    batch = Batch.from_data_list(MOLECULES)
+    torch.manual_seed(0)
+    model = GPS(channels=16, num_layers=1, heads=2).eval()
+    torch.testing.assert_close(torch.compile(model, backend="eager")(batch), model(batch))
+
+
+@pytest.mark.parametrize("number", [1, 40])
+def test_graphs_without_nodes_have_an_output_each(number):
+    nothing = Data(torch.zeros(0, dtype=torch.int64), torch.zeros(2, 0, dtype=torch.int64), num_nodes=0)
+    nothing.edge_attr = torch.zeros(0, dtype=torch.int64)
+    torch.manual_seed(0)
+    model = GPS(channels=16, num_layers=1, heads=2).eval()
+    out = model(Batch.from_data_list([nothing] * number))
+    out.sum().backward()
+    torch.testing.assert_close(out, out[:1].expand(number, 1))
+    found = model(Batch.from_data_list([MOLECULES[0], *[nothing] * number]))
+    torch.testing.assert_close(found[:1], model(Batch.from_data_list(MOLECULES[:1])))
+
+
+def test_linear_says_what_does_not_fit_and_maps_many_weights(monkeypatch):
+    monkeypatch.setattr(linear_module, "prefers_onednn", lambda: True)
+    x, weights = torch.ones(1500, 3), torch.arange(18.0).view(3, 2, 3)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        linear_module.linear(x, torch.ones(2, 4))
+    assert linear_module.linear(torch.ones(1500, 0), torch.ones(2, 0)).sum() == 0
+    found = torch.vmap(lambda weight: linear_module.linear(x, weight))(weights)
+    torch.testing.assert_close(found, torch.stack([linear_module.linear(x, weight) for weight in weights]))

@@ -127,3 +127,33 @@ def test_bad_degree_and_layers_that_are_no_polynomials():
     transformer.stack[1].norm = "column"
     with pytest.raises(ValueError, match="polynomials in L"):
         polynomial_coefficients(transformer, torch.ones(1))
+
+
+def test_coefficients_follow_torch_where_arrays_cannot():
+    """Jacobians row by row or all at once, forwards or backwards, weights of several models, and bfloat16."""
+    model = random_walk(3).double()
+    values = torch.randn(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def coefficients(values):
+        weights = {f"layers.{i}.value": v.view(1, 1, 1, 1) for i, v in enumerate(values)}
+        model_with = torch.func.functional_call(Coefficients(model), {f"model.{k}": w for k, w in weights.items()}, ())
+        return model_with
+
+    expected = torch.autograd.functional.jacobian(coefficients, values)
+    assert expected.abs().sum() > 1
+    torch.testing.assert_close(torch.autograd.functional.jacobian(coefficients, values, vectorize=True), expected)
+    torch.testing.assert_close(torch.func.jacrev(coefficients)(values), expected)
+    torch.testing.assert_close(torch.func.jacfwd(coefficients)(values), expected)
+    several = torch.stack([values, 2 * values])
+    torch.testing.assert_close(torch.vmap(coefficients)(several), torch.stack([coefficients(v) for v in several]))
+    half = polynomial_coefficients(model, torch.ones(1, dtype=torch.bfloat16))
+    torch.testing.assert_close(half.float(), polynomial_coefficients(model, torch.ones(1)))
+
+
+class Coefficients(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self):
+        return polynomial_coefficients(self.model, torch.ones(1, dtype=torch.float64))

@@ -1,5 +1,6 @@
 """Transformers that optimise in context: prompts, models with constructed and learned weights."""
 
+from graphtf.incontext.accelerated import AcceleratedLasso
 from graphtf.incontext.adaptive import AdaptiveDescent
 from graphtf.incontext.fixed_matrix import FixedMatrixLasso, select_support
 from graphtf.incontext.flow_transformer import FlowTransformer
@@ -41,6 +42,7 @@ from graphtf.incontext.sparse import (
 )
 
 __all__ = [
+    "AcceleratedLasso",
     "AdaptiveDescent",
     "FixedMatrixLasso",
     "FlowProblem",

@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from graphtf.bipartite_layout import MatrixLayout
 from graphtf.incontext.build import warn_divergence
-from graphtf.incontext.sparse import REGISTERS, UnrolledLasso
+from graphtf.incontext.sparse import REGISTERS, UnrolledLasso, check_measurements
 
 
 class AcceleratedLasso(UnrolledLasso):
@@ -57,9 +57,8 @@ class AcceleratedLasso(UnrolledLasso):
 
     def forward(self, A: Tensor, y: Tensor, *, return_all: bool = False) -> Tensor:
         """Estimate `x`; with `return_all` also before the first and after every step, `[L + 1, P, n]`."""
+        check_measurements(A, y)
         layout = MatrixLayout(A)
-        if y.shape != A.shape[:-1] or y.dtype != A.dtype:
-            raise ValueError(f"y must be {A.dtype} {list(A.shape[:-1])}, as A, but is {y.dtype} {list(y.shape)}")
         state = A.new_zeros(*A.shape[:-2], sum(A.shape[-2:]), len(REGISTERS), 1)
         state[..., : layout.rows, REGISTERS.index("y"), 0] = y
         state[..., layout.rows :, REGISTERS.index("weight"), 0] = 1

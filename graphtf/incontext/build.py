@@ -109,12 +109,15 @@ def warn_divergence(out: Tensor, start: Tensor, num_layers: int) -> None:
 
     Args:
         out: what the last layer gave.
-        start: what the first layer got.
+        start: what the first layer got; nothing is said if it is not finite, nor inside of `torch.func` or a compiler.
         num_layers: how many layers there are, for the message.
     """
-    if not out.numel():
-        return
+    transformed: object = torch._C._functorch.peek_interpreter_stack()
+    if transformed is not None or torch.compiler.is_compiling() or not (out.numel() and start.numel()):
+        return  # with torch.func or a compiler there are no numbers to look at
     largest, first = float(out.detach().abs().max()), float(start.detach().abs().max())
+    if not math.isfinite(first):
+        return
     factor = 1 / torch.finfo(out.dtype).eps
     if not largest <= factor * first:  # also where it is no number
         found = f"more than {factor:.0e} times those at the start" if math.isfinite(largest) else "not finite"

@@ -143,6 +143,8 @@ def _chebyshev(
 def _pairs(steps: Sequence[float], momentum: Sequence[float]) -> list[tuple[float, float]]:
     if not len(steps) or len(steps) != len(momentum):
         raise ValueError(f"momentum must be as many numbers as steps, at least one, but {len(momentum)}, {len(steps)}")
+    if any(isinstance(number, Tensor) and number.numel() != 1 for number in (*steps, *momentum)):
+        raise ValueError("steps and momentum must be numbers; only 'gradient-descent' and 'gd++' take matrices")
     return [(float(a), float(m)) for a, m in zip(steps, momentum, strict=True)]
 
 
@@ -184,10 +186,14 @@ def _check_lasso(lam: float, step: float) -> None:
         raise ValueError(f"lam must be at least 0 and step positive, both finite, but got lam={lam} and step={step}")
 
 
-def _graph_descent(
-    steps: Sequence[float], momentum: Sequence[float] | None = None, dtype: torch.dtype = torch.float64
+def _graph_descent(steps: Sequence[float], dtype: torch.dtype = torch.float64) -> GraphMemformer:
+    return _graph_heavy_ball(steps, [0.0] * len(steps), dtype)
+
+
+def _graph_heavy_ball(
+    steps: Sequence[float], momentum: Sequence[float], dtype: torch.dtype = torch.float64
 ) -> GraphMemformer:
-    return GraphMemformer(_pairs(steps, [0.0] * len(steps) if momentum is None else momentum), dtype)
+    return GraphMemformer(_pairs(steps, momentum), dtype)
 
 
 def _shortest_path(
@@ -210,7 +216,7 @@ ALGORITHMS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "sparse": {"ista": _ista, "fista": _fista},
     "electric": {
         "gradient-descent": _graph_descent,
-        "heavy-ball": _graph_descent,
+        "heavy-ball": _graph_heavy_ball,
         "chebyshev": GraphMemformer.from_spectrum,
         "conjugate-gradient": conjugate_gradient,
     },

@@ -140,15 +140,18 @@ def exact_min_cost_flow(graph: Incidence, length: Tensor, demand: Tensor, capaci
     check_flow_input(graph, length, demand, capacity)
     if demand.dim() != 1:
         raise ValueError(f"demand must be [{graph.num_nodes}], one for all graphs, but has {list(demand.shape)}")
+    d = _balanced(graph, demand)
+    if not graph.num_edges:
+        return torch.zeros_like(length), torch.zeros_like(demand)
     m, index = graph.num_edges, torch.cat([graph.index, graph.index.flip(0)], 1)  # an arc in either direction
     arcs, ones = torch.arange(2 * m, device=index.device), torch.ones(2 * m, device=index.device)
     rows, columns = index.flatten(), torch.cat([arcs, arcs])
     entries = (torch.cat([ones, -ones]).cpu().numpy(), (rows.cpu().numpy(), columns.cpu().numpy()))
-    cost, most, d = (v.detach().cpu().double().numpy() for v in (length.repeat(2), capacity.repeat(2), demand))
+    cost, most = (v.detach().cpu().double().numpy() for v in (length.repeat(2), capacity.repeat(2)))
     found = linprog(
         cost,
         A_eq=coo_array(entries, shape=(graph.num_nodes, 2 * m)).tocsc(),
-        b_eq=d,
+        b_eq=d.cpu().numpy(),
         bounds=torch.stack([torch.zeros(2 * m, dtype=torch.float64), torch.from_numpy(most)], 1).numpy(),
         method="highs-ds",  # ends at a vertex, which is integer
     )
@@ -158,6 +161,23 @@ def exact_min_cost_flow(graph: Incidence, length: Tensor, demand: Tensor, capaci
     whole = all(bool((v == v.round()).all()) for v in (demand, capacity))
     flow = (there - back).round() + 0.0 if whole else there - back  # no -0
     return flow, torch.from_numpy(found.eqlin.marginals).to(length)
+
+
+def _balanced(graph: Incidence, demand: Tensor) -> Tensor:
+    """The demand in float64, without what rounding left in the sums over the components; raise if that is more."""
+    demand, labels = demand.detach(), graph.components()
+    sums, sizes = (
+        torch.zeros(graph.num_nodes, dtype=torch.float64, device=demand.device).index_add(0, labels, x.double())
+        for x in (demand, demand.abs())
+    )
+    wrong = sums.abs() > 100 * torch.finfo(demand.dtype).eps * sizes
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"demands must sum to 0 on every connected component, but those of the component of node "
+            f"{int((labels == at).nonzero()[0])} sum to {float(sums[at]):.3g}; graph.center(demand) does"
+        )
+    return graph.to(torch.float64).center(demand.double())
 
 
 def flow_score(problem: FlowProblem, flow: Tensor) -> FlowScore:

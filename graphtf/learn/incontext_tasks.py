@@ -181,7 +181,7 @@ def memory(seeds: tuple[int, ...], steps: int, test_prompts: int) -> Experiment:
             out.append(Panel(title, "layers", list(map(float, DEPTHS)), curves))
         return [*out, graph_panel(models, seeds, max(1, test_prompts // 20), TEST_SEED)]
 
-    few = max(1, steps // 2)  # two numbers a layer are found sooner
-    fits = [*_fits(full, task, seeds, steps, lr=0.03), *_fits(scalar, task, seeds, few, lr=0.03)]
-    fits += graph_fits(seeds, few)
+    # Two numbers a layer are found sooner.
+    fits = [*_fits(full, task, seeds, steps, lr=0.03), *_fits(scalar, task, seeds, max(1, steps // 4), lr=0.03)]
+    fits += graph_fits(seeds, max(1, steps // 2))
     return Experiment("memformer", fits, panels)

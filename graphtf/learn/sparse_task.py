@@ -52,7 +52,8 @@ class _Model:
     def build(self, seed: int) -> nn.Module:
         if self.update in VARIANTS:  # the seed decides the prompts alone
             return FixedMatrixLasso(self.tasks[0].matrix.float(), LAYERS, self.update)
-        return UnrolledLasso(LAYERS, self.update, self.memory, n=N if self.update == "learned" else None)
+        step = 1.0 if self.update == "analytic" else None  # too long for steps as they are, but training copes with it
+        return UnrolledLasso(LAYERS, self.update, self.memory, n=N if self.update == "learned" else None, step=step)
 
     def sample(self, generator: torch.Generator) -> SparsePrompt:
         task = self.tasks[int(torch.randint(len(self.tasks), (), generator=generator))]

@@ -42,15 +42,15 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
     if bias is not None:
         graphs, size = layout.groups[0].mask.shape
         bias = bias.to(qkv.dtype).expand(graphs, layout.heads, size, size)
-    if qkv.device.type == "cpu" and not rate:
+    if qkv.device.type == "cpu" and not rate and not torch.compiler.is_compiling():
         return _Attention.apply(qkv, bias, layout)
     masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
-    rows = qkv.reshape(len(qkv) * 3 * layout.heads, -1).index_select(0, layout.source)
+    rows = qkv.reshape(len(qkv) * 3 * layout.heads, qkv.shape[1] // (3 * layout.heads)).index_select(0, layout.source)
     outs = []
     for group, added in zip(layout.groups, masks, strict=True):
         graphs, size = group.mask.shape
         q, k, v = (
-            part.narrow(0, group.first, graphs * layout.heads * size).view(graphs, layout.heads, size, -1)
+            part.narrow(0, group.first, graphs * layout.heads * size).view(graphs, layout.heads, size, rows.shape[1])
             for part in rows.view(3, -1, rows.shape[1])
         )
         if qkv.device.type == "cpu":
@@ -59,7 +59,7 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
         else:
             out = scaled_dot_product_attention(q, k, v, attn_mask=added, dropout_p=rate)
         outs.append(out.reshape(-1, out.shape[-1]))
-    return torch.cat(outs).index_select(0, layout.merged).view(len(qkv), -1)
+    return torch.cat(outs).index_select(0, layout.merged).view(len(qkv), qkv.shape[1] // 3)
 
 
 class _Attention(torch.autograd.Function):
@@ -73,12 +73,12 @@ class _Attention(torch.autograd.Function):
         out, weights = torch.empty_like(rows[0]), []
         masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
         for (q, k, v), of_group, mask in zip(_matrices(rows, layout), _matrices(out[None], layout), masks, strict=True):
-            logits = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (-1, layout.heads))
+            logits = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (len(q) // layout.heads, layout.heads))
             weights.append(torch.add(mask, logits, alpha=width**-0.5, out=logits).softmax(-1).flatten(0, 1))
             torch.bmm(weights[-1], v, out=of_group[0])
         ctx.save_for_backward(rows, *weights)
         ctx.layout = layout
-        return out.index_select(0, layout.merged).view(len(qkv), -1)
+        return out.index_select(0, layout.merged).view(len(qkv), qkv.shape[1] // 3)
 
     @staticmethod
     @once_differentiable
@@ -95,8 +95,8 @@ class _Attention(torch.autograd.Function):
                 torch.baddbmm(out, left, right, beta=0, alpha=width**-0.5, out=out)
             torch.bmm(weight.transpose(1, 2), of_o, out=of_qkv[2])
             if ctx.needs_input_grad[1]:
-                of_bias = of_logits.unflatten(0, (-1, layout.heads))
-        return of_rows.view(-1, width).index_select(0, layout.target).view(len(grad), -1), of_bias, None
+                of_bias = of_logits.unflatten(0, (len(q) // layout.heads, layout.heads))
+        return of_rows.view(-1, width).index_select(0, layout.target).view(len(grad), 3 * grad.shape[1]), of_bias, None
 
 
 def _matrices(rows: Tensor, layout: DenseLayout) -> list[list[Tensor]]:
@@ -105,5 +105,7 @@ def _matrices(rows: Tensor, layout: DenseLayout) -> list[list[Tensor]]:
     for group in layout.groups:
         graphs, size = group.mask.shape
         blocks = graphs * layout.heads
-        found.append([part.narrow(0, group.first, blocks * size).view(blocks, size, -1) for part in rows.unbind(0)])
+        found.append(
+            [part.narrow(0, group.first, blocks * size).view(blocks, size, part.shape[1]) for part in rows.unbind(0)]
+        )
     return found

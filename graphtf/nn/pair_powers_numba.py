@@ -46,6 +46,8 @@ def all_entries(
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
+        if n == 0:
+            continue
         width = -(-n // LANES) * LANES
         P, total = np.empty(((k + 1) * n, width), off.dtype), np.zeros((rows, n * width), off.dtype)
         powers, square = P.reshape(k + 1, n * width), total.reshape(rows, n, width)
@@ -92,6 +94,8 @@ def all_gradients(
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
+        if n == 0:
+            continue
         width = -(-n // LANES) * LANES
         P, of_total = np.empty(((k + 1) * n, width), off.dtype), np.zeros((rows, n * width), off.dtype)
         powers, square = P.reshape(k + 1, n * width), of_total.reshape(rows, n, width)

@@ -72,6 +72,8 @@ def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
+        if n == 0:
+            continue
         P = np.empty((((k + 1) // 2 + 1) * n, -(-n // LANES) * LANES), off.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(off.shape[0]):
@@ -106,6 +108,8 @@ def gradients(
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
+        if n == 0:
+            continue
         P = np.empty((((k + 1) // 2 + 1) * n, -(-n // LANES) * LANES), off.dtype)
         D = np.empty_like(P)
         tail, head = u[c:d] - a, v[c:d] - a

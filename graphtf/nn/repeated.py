@@ -20,15 +20,16 @@ def repeat_rows(rows: Tensor, at: Tensor) -> Tensor:
         [2.0, 1.0, 2.0]
     """
     out = rows.index_select(0, at)
-    out.repeats = rows, at  # type: ignore[attr-defined]
+    if not out.is_inference():  # there nobody counts changes in place
+        out.repeats = rows, at, out._version  # type: ignore[attr-defined]
     return out
 
 
 def map_rows(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`module(x)`, of one row for every undirected edge where `x` has two that are equal.
 
-    Means and variances over the rows are the same, so that this holds for batch normalisation too. That is why nothing
-    is saved where rows are repeated unequally often.
+    Means and variances over the rows are the same, so that this holds for batch normalisation too (its running variance
+    is unbiased for `m` rows instead of `E`). That is why nothing is saved where rows are repeated unequally often.
 
     Args:
         module: maps `[*, C]` row by row, but for statistics over all of them.
@@ -39,9 +40,9 @@ def map_rows(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         >>> map_rows(lambda rows: rows * len(rows), x).flatten().tolist()  # of two rows
         [4.0, 2.0, 4.0, 2.0]
     """
-    rows, at = getattr(x, "repeats", (x, None))
-    if at is None or len(rows) < 2 or len(at) % len(rows):
-        return module(x)
+    rows, at, version = getattr(x, "repeats", (x, None, 0))
+    if at is None or x._version != version or x.retains_grad or len(rows) < 2 or len(at) % len(rows):
+        return module(x)  # also where somebody changed the rows in place since, or wants their gradient
     count = torch.bincount(at, minlength=len(rows))
     if not bool((count == len(at) // len(rows)).all()):
         return module(x)
