@@ -186,8 +186,11 @@ def edge_at(graph: Incidence, pairs: Tensor) -> Tensor:
     if graph.num_edges == 0:
         return torch.full_like(pairs[0], -1)
     n = graph.num_nodes
-    low, high = graph.index.sort(0)[0]
-    keys, order = (low * n + high).sort()
-    wanted = torch.minimum(pairs[0], pairs[1]) * n + torch.maximum(pairs[0], pairs[1])
+    low, high = graph.index.aminmax(dim=0)
+    keys, order = low * n + high, None
+    if not bool((keys[1:] > keys[:-1]).all()):  # from_edge_index sorts
+        keys, order = keys.sort()
+    low, high = pairs.aminmax(dim=0) if pairs.numel() else pairs
+    wanted = low * n + high
     at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-    return torch.where(keys[at] == wanted, order[at], -1)
+    return torch.where(keys[at] == wanted, at if order is None else order[at], -1)

@@ -144,10 +144,13 @@ def _layer_maps(stack: list[StructuredAttention]) -> tuple[Tensor, Tensor]:
     values: list[Tensor] = [layer.value for layer in stack]
     value = torch.cat(values)[..., 0].transpose(1, 2)  # [all heads, p, p]
     beta = torch.cat([layer.laplacian for layer in stack]).view(-1, 1, 1)
+    moved = still = beta * value
     identities = [layer.identity for layer in stack]
-    zeros = [torch.zeros(len(v), dtype=beta.dtype, device=beta.device) for v in values]
-    gamma = torch.cat([z if g is None else g for g, z in zip(identities, zeros, strict=True)]).view(-1, 1, 1)
-    of_layer = torch.tensor([i for i, v in enumerate(values) for _ in range(len(v))], device=beta.device)
-    moved = torch.zeros_like(skip).index_add(0, of_layer, beta * value)
-    kept = torch.eye(skip.shape[1], dtype=skip.dtype, device=skip.device) + skip
-    return kept.index_add(0, of_layer, (beta + gamma) * value), moved
+    if any(gamma is not None for gamma in identities):
+        zeros = [torch.zeros(len(v), dtype=beta.dtype, device=beta.device) for v in values]
+        gamma = torch.cat([z if g is None else g for g, z in zip(identities, zeros, strict=True)]).view(-1, 1, 1)
+        still = (beta + gamma) * value
+    if len(value) > len(stack):  # layers with several heads
+        of_layer = torch.tensor([i for i, v in enumerate(values) for _ in range(len(v))], device=beta.device)
+        moved, still = (torch.zeros_like(skip).index_add(0, of_layer, x) for x in (moved, still))
+    return torch.eye(skip.shape[1], dtype=skip.dtype, device=skip.device) + skip + still, moved

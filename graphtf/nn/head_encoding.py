@@ -85,19 +85,21 @@ def mix_entries(
         `[n, node_channels]` and `[P, edge_channels]`.
     """
     maps = mix.transpose(1, 2)
-    node = torch.baddbmm(maps[:, :1], node, maps[:, 1:]).transpose(0, 1)  # [n, H, k]
-    edge = torch.bmm(edge, maps[:, 1:]).transpose(0, 1)
-    root = None
+    node = torch.baddbmm(maps[:, :1], node, maps[:, 1:])  # [H, n, k]
+    edge = torch.bmm(edge, maps[:, 1:])
     if null is not None:  # the start is I - v v^T, and T v = v
-        root = null.unsqueeze(2)
-        node = node - root.square() * mix.sum(2)
-        edge = edge - root[graph.index[0]] * root[graph.index[1]] * mix.sum(2)
+        root, ones = null.t().unsqueeze(2), mix.sum(2).unsqueeze(1)
+        node = node - root.square() * ones
+        edge = edge - root[:, graph.index[0]] * root[:, graph.index[1]] * ones
     joined = len(at) > 0 and bool((at >= 0).all())
-    edges = edge.flatten(1) if joined else _of_pairs(graph, weight, pairs, at, node, edge, mix, root)
+    if joined:
+        columns = [*edge.unbind(0)]
+    else:
+        columns = [_of_pairs(graph, weight, pairs, at, node.transpose(0, 1), edge.transpose(0, 1), mix, null)]
     if module.config.leverage:
-        found = head_leverages(graph, weight) if joined else leverages_of(graph, weight, at)
-        edges = torch.cat([edges, found], 1)
-    return node.flatten(1), repeat_rows(edges, at) if joined else edges
+        columns.append(head_leverages(graph, weight) if joined else leverages_of(graph, weight, at))
+    edges = torch.cat(columns, 1)
+    return torch.cat(node.unbind(0), 1), repeat_rows(edges, at) if joined else edges
 
 
 def head_mixes(module: LinearTransformerPE, dtype: torch.dtype, head: int | None = None) -> Tensor:
@@ -158,7 +160,7 @@ def _of_pairs(
     node: Tensor,
     edge: Tensor,
     mix: Tensor,
-    root: Tensor | None,
+    null: Tensor | None,
 ) -> Tensor:
     """`[P, H k]` rows of edges and nodes; pairs that are neither are computed on their own."""
     loop = pairs[0] == pairs[1]
@@ -170,9 +172,9 @@ def _of_pairs(
         for head, w in enumerate(weight):
             network = graph._replace(weight=w).normalized("sym")
             found = power_entries(network, mix.shape[1], few, mix[head])[1]
-            if root is not None:
-                same = (labels[few[0]] == labels[few[1]]).unsqueeze(1)
-                found = found - root[few[0], head] * root[few[1], head] * same * mix[head].sum(1)
+            if null is not None:
+                both = null[few[0], head] * null[few[1], head] * (labels[few[0]] == labels[few[1]])
+                found = found - both.unsqueeze(1) * mix[head].sum(1)
             parts.append(found)
         rows = rows.index_copy(0, other, torch.stack(parts, 1))
     return rows.flatten(1)

@@ -31,11 +31,15 @@ def _roots(parent: Any, tail: Any, head: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _grounded_inverse(a: Any, tail: Any, head: Any, w: Any, parent: Any, row: Any) -> None:
-    """`a` becomes the inverse of `L` without the rows and columns of the roots, which become zero."""
-    n, width = a.shape
+def _grounded_inverse(G: Any, a: Any, tail: Any, head: Any, w: Any, parent: Any, ends: Any) -> None:
+    """`G` becomes the inverse of `L` without the rows and columns of the roots, which become zero.
+
+    Nodes are eliminated from the last to the first: in molecules most have one or two neighbours before them, so that
+    little fills in. `a` `[n, n]` and `ends` `[n]` are scratch.
+    """
+    n, width = G.shape
     for i in range(n):
-        for c in range(width):
+        for c in range(n):
             a[i, c] = 0.0
     for e in range(len(tail)):
         u, v = tail[e], head[e]
@@ -43,25 +47,34 @@ def _grounded_inverse(a: Any, tail: Any, head: Any, w: Any, parent: Any, row: An
         a[v, v] += w[e]
         a[u, v] -= w[e]
         a[v, u] -= w[e]
-    for i in range(n):
-        if parent[i] == i:
-            for c in range(n):
-                a[i, c] = 0.0
-                a[c, i] = 0.0
-    for k in range(n):  # Gauss-Jordan in place
+    for k in range(n - 1, -1, -1):
         if parent[k] == k:
             continue
-        pivot = 1.0 / a[k, k]
-        a[k, k] = 1.0
+        number = 0
+        for i in range(k):
+            if a[k, i] != 0.0:
+                ends[number] = i
+                number += 1
+        for s in range(number):
+            i = ends[s]
+            factor = a[k, i] / a[k, k]
+            for t in range(number):
+                a[i, ends[t]] -= factor * a[k, ends[t]]
+    for k in range(n):  # row k of G is a combination of rows before it
         for c in range(width):
-            row[c] = a[k, c] * pivot
-            a[k, c] = row[c]
-        for i in range(n):
-            factor = a[i, k]
-            if i != k and factor != 0.0:
-                a[i, k] = 0.0
-                for c in range(width):
-                    a[i, c] -= factor * row[c]
+            G[k, c] = 0.0
+        if parent[k] == k:
+            continue
+        for i in range(k):
+            if a[k, i] != 0.0:
+                factor = a[k, i] / a[k, k]
+                for c in range(k):
+                    G[k, c] -= factor * G[i, c]
+        own = 1.0 / a[k, k]
+        for i in range(k):
+            G[i, k] = G[k, i]
+            own -= a[k, i] / a[k, k] * G[k, i]
+        G[k, k] = own
 
 
 @njit(cache=True, nogil=True)
@@ -83,13 +96,13 @@ def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         tail, head = u[c:d] - a, v[c:d] - a
         n, width = b - a, -(-(b - a) // LANES) * LANES
-        G, row, parent = np.empty((n, width)), np.empty(width), np.empty(n, np.int64)
+        G, scratch, parent, ends = np.empty((n, width)), np.empty((n, n)), np.empty(n, np.int64), np.empty(n, np.int64)
         _roots(parent, tail, head)
         for h in range(w.shape[0]):
             if len(kept):
                 G = kept[start : start + n * width].reshape(n, width)
                 start += n * width
-            _grounded_inverse(G, tail, head, w[h, c:d], parent, row)
+            _grounded_inverse(G, scratch, tail, head, w[h, c:d], parent, ends)
             for e in range(d - c):
                 s, t = tail[e], head[e]
                 leverage[h, c + e] = w[h, c + e] * (G[s, s] + G[t, t] - 2.0 * G[s, t])

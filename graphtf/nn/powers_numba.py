@@ -55,8 +55,8 @@ def _powers(P: Any, n: int, u: Any, v: Any, off: Any, diagonal: Any) -> None:
 def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal: Any, node: Any, edge: Any) -> None:
     """Entries of `T^1 ... T^k` on the diagonal and on the edges.
 
-    `T` is symmetric, so that `T^l[i, j]` is a product of rows of `T^(l // 2)` and `T^(l - l // 2)`: half of the powers
-    are enough.
+    `T` is symmetric, so that half of the powers are enough: entries of `T^(h + l)` are products of rows of `T^l` and of
+    the last one computed, `T^h`.
 
     Args:
         node_first: `[G + 1]` where the nodes of every graph start.
@@ -69,25 +69,29 @@ def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal
         edge: `[H, m, k]`, is filled.
     """
     k = node.shape[2]
+    half = (k + 1) // 2
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         if n == 0:
             continue
-        P = np.empty((((k + 1) // 2 + 1) * n, -(-n // LANES) * LANES), off.dtype)
+        P = np.empty(((half + 1) * n, -(-n // LANES) * LANES), off.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(off.shape[0]):
             _powers(P, n, tail, head, off[h, c:d], diagonal[h, a:b])
-            for i in range(n):
-                node[h, a + i, 0] = diagonal[h, a + i]
-            for e in range(d - c):
-                edge[h, c + e, 0] = off[h, c + e]
-            for power in range(2, k + 1):
-                s, t = power // 2 * n, (power - power // 2) * n
+            for power in range(1, half + 1):
+                s = power * n
                 for i in range(n):
-                    node[h, a + i, power - 1] = _dot(P, s + i, P, t + i)
+                    node[h, a + i, power - 1] = P[s + i, i]
                 for e in range(d - c):
-                    edge[h, c + e, power - 1] = _dot(P, s + tail[e], P, t + head[e])
+                    edge[h, c + e, power - 1] = P[s + tail[e], head[e]]
+            top = half * n
+            for power in range(half + 1, k + 1):
+                s = power * n - top
+                for i in range(n):
+                    node[h, a + i, power - 1] = _dot(P, s + i, P, top + i)
+                for e in range(d - c):
+                    edge[h, c + e, power - 1] = _dot(P, s + tail[e], P, top + head[e])
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -105,36 +109,42 @@ def gradients(
 ) -> None:
     """Derivative of `entries`: `of_off` and `of_diagonal` (unless it has no rows) are filled."""
     k, with_diagonal = of_node.shape[2], len(of_diagonal) > 0
+    half = (k + 1) // 2
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         if n == 0:
             continue
-        P = np.empty((((k + 1) // 2 + 1) * n, -(-n // LANES) * LANES), off.dtype)
+        P = np.empty(((half + 1) * n, -(-n // LANES) * LANES), off.dtype)
         D = np.empty_like(P)
         tail, head = u[c:d] - a, v[c:d] - a
         for h in range(off.shape[0]):
             w, own = off[h, c:d], diagonal[h, a:b]
             _powers(P, n, tail, head, w, own)
             D[:] = 0.0
-            for power in range(2, k + 1):
-                s, t = power // 2 * n, (power - power // 2) * n
+            for power in range(1, half + 1):
+                s = power * n
+                for i in range(n):
+                    D[s + i, i] = of_node[h, a + i, power - 1]
+                for e in range(d - c):
+                    D[s + tail[e], head[e]] += of_edge[h, c + e, power - 1]
+            top = half * n
+            for power in range(half + 1, k + 1):
+                s = power * n - top
                 for i in range(n):
                     f = of_node[h, a + i, power - 1]
-                    if s == t:
-                        _add(D, s + i, f + f, P, s + i)
+                    if s == top:
+                        _add(D, top + i, f + f, P, top + i)
                     else:
-                        _add(D, s + i, f, P, t + i)
-                        _add(D, t + i, f, P, s + i)
+                        _add(D, s + i, f, P, top + i)
+                        _add(D, top + i, f, P, s + i)
                 for e in range(d - c):
                     f, x, y = of_edge[h, c + e, power - 1], tail[e], head[e]
-                    _add(D, s + x, f, P, t + y)
-                    _add(D, t + y, f, P, s + x)
+                    _add(D, s + x, f, P, top + y)
+                    _add(D, top + y, f, P, s + x)
+            of_off[h, c:d] = 0.0
             if with_diagonal:
-                for i in range(n):
-                    of_diagonal[h, a + i] = of_node[h, a + i, 0]
-            for e in range(d - c):
-                of_off[h, c + e] = of_edge[h, c + e, 0]
+                of_diagonal[h, a:b] = 0.0
             for j in range(len(P) - n, n, -n):
                 for i in range(n):
                     if with_diagonal:
