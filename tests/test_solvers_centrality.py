@@ -192,17 +192,13 @@ def test_bad_input(function):
     with pytest.raises(ValueError, match="directed"):
         function(nx.DiGraph([(0, 1)]))
     far_apart = Incidence(torch.tensor([[0, 1, 0, 3, 4], [1, 2, 2, 4, 5]]), torch.tensor([1.0, 1, 1, 1, 1]))
-    for weak, dtype, advice in [
-        (1e-30, None, "torch.float64; bring them closer"),
-        (1e-17, torch.float64, "torch.float64; bring them closer"),
-        (1e-8, torch.float32, "torch.float32; use dtype=torch.float64"),
-    ]:
+    for weak in (1e-30, 1e-17):
         joined = Incidence(
             torch.cat([far_apart.index, torch.tensor([[2], [3]])], 1),
             torch.cat([far_apart.weight, torch.tensor([weak])]),
         )
-        with pytest.raises(ValueError, match=rf"too far apart .* in {advice}"):
-            function(joined, dtype=dtype)
+        with pytest.raises(ValueError, match=r"too far apart .* in torch\.float64; bring them closer"):
+            function(joined)
 
 
 def exact_closeness(graph):

@@ -107,10 +107,9 @@ def block_inverse(weight: Tensor, block: Block) -> Tensor:
     # Whether a pivot that is lost to rounding comes out negative is up to the processor.
     pivot = factor.detach().diagonal(dim1=1, dim2=2).square() / matrix.detach().diagonal(dim1=1, dim2=2)
     if bool(info.any()) or float(pivot.amin()) < k * torch.finfo(weight.dtype).eps:
-        finer = "" if weight.dtype == torch.float64 else "use dtype=torch.float64, or "
         raise ValueError(
             f"the conductances of a component with {k} nodes range from {float(w.detach().min()):.1e} to "
-            f"{float(w.detach().max()):.1e}, too far apart for a factorisation in {weight.dtype}; {finer}bring them "
-            "closer together"
+            f"{float(w.detach().max()):.1e}, too far apart for a factorisation in {weight.dtype}; bring them closer "
+            "together"
         )
     return torch.cholesky_inverse(factor)
