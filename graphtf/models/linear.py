@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEWEST = 1024  # rows that are worth it
-BLOCK = 256  # rows; sums over a multiple of it are compiled once
+BLOCK = 256  # oneDNN compiles a program for every number of rows, and keeps it: it gets multiples of this many alone
 
 
 @cache
@@ -85,13 +85,20 @@ class _Linear(torch.autograd.Function):
         return by_x, by_weight, grad.sum(0) if of_bias else None
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return found
 
 
-def _sum_of_products(x: Tensor, y: Tensor) -> Tensor:
-    """`x^T y`. Batches differ in their number of rows: the last ones apart, oneDNN has few sizes to compile for."""
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x W^T + b`, the last rows by MKL."""
     most = len(x) // BLOCK * BLOCK
-    found = _product(x[:most].t(), y[:most].t(), None)
+    found = _onednn(x[:most], weight, bias)
+    return found if most == len(x) else torch.cat([found, functional.linear(x[most:], weight, bias)])
+
+
+def _sum_of_products(x: Tensor, y: Tensor) -> Tensor:
+    """`x^T y`, the last rows by MKL."""
+    most = len(x) // BLOCK * BLOCK
+    found = _onednn(x[:most].t(), y[:most].t(), None)
     return found if most == len(x) else found.addmm_(x[most:].t(), y[most:])
