@@ -166,6 +166,10 @@ def test_flows_follow_orientation_order_and_do_not_see_other_graphs() -> None:
         (lambda: UnrolledLasso(2, "lista"), "dictionary must be one of"),
         (lambda: UnrolledLasso(2)(torch.ones(1, 3, 4), torch.ones(1, 4)), "a number for every row"),
         (lambda: MatrixLayout(torch.full((2, 2), torch.nan)), "not finite"),
+        (
+            lambda: UnrolledLasso(2)(torch.ones(2, 2), torch.tensor([1.0, torch.nan])),
+            "y holds numbers that are not finite",
+        ),
         (lambda: MatrixLayout(torch.ones(2, 2), torch.ones(2, 3)), "analysis must have the shape"),
         (lambda: SoftThreshold(0, -1.0), "threshold must be at least 0"),
         (lambda: SparseRecoveryPrompt(support=60), "support must be at most"),

@@ -201,11 +201,13 @@ def nmse_db(estimate: Tensor, truth: Tensor) -> float:
 
 
 def check_measurements(A: Tensor, y: Tensor) -> None:
-    """Raise unless `y` `[..., m]` has a number for every row of `A` `[..., m, n]`, both floating-point."""
+    """Raise unless `y` `[..., m]` has a finite number for every row of `A` `[..., m, n]`, both floating-point."""
     if not A.is_floating_point() or y.dtype != A.dtype:
         raise TypeError(f"A and y must be floating-point tensors of one type, but are {A.dtype} and {y.dtype}")
     if y.shape != A.shape[:-1]:
         raise ValueError(f"y must have shape {list(A.shape[:-1])}, a number for every row of A, but {list(y.shape)}")
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError("y holds numbers that are not finite; remove or replace these measurements")
 
 
 def shrinkage_step(step: float, threshold: float, memory: bool, data: Tensor | None) -> tuple[Layer, Layer]:
