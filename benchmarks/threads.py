@@ -1,7 +1,7 @@
 """A training step of every task on prompts with one thread and with two: why `graphtf learn` takes one.
 
     python benchmarks/threads.py                                        # writes results/threads.json and .md, a minute
-    python benchmarks/threads.py --tasks regression sparse --rounds 9 --out /tmp/threads
+    python benchmarks/threads.py --tasks regression sparse --rounds 9 --out runs/threads
 
 A step draws a batch, runs the deepest model of the task forward and back, clips and moves the weights, as in `graphtf
 learn`. Numbers of threads take turns, round by round, until all rounds are done or the task has had its seconds; the
