@@ -6,7 +6,7 @@ import networkx as nx
 import pytest
 import torch
 
-from graphtf import chebyshev, reference, subspace_iteration
+from graphtf import Incidence, chebyshev, reference, subspace_iteration
 from graphtf.incontext import GraphMemformer
 from graphtf.incontext.graph_memformer import error_measure
 from graphtf.momentum import Momentum
@@ -203,3 +203,11 @@ def test_what_does_not_fit_is_said():
         Momentum(torch.ones(2), torch.ones(()))
     with pytest.raises(ValueError, match="must read demands from a register 'psi'"):
         electric_potential(B.index, psi, method=subspace_iteration(3, 0.1), **arguments)
+
+
+def test_demands_that_are_not_finite() -> None:
+    path = Incidence(torch.tensor([[0, 1], [1, 2]]))
+    model = GraphMemformer([(0.5, 0.0)] * 50)
+    with pytest.raises(ValueError, match="psi holds numbers that are not finite"):
+        model(path, psi=torch.tensor([1.0, torch.nan, -1.0]))
+    assert bool(torch.isfinite(model(path, psi=torch.tensor([1.0, 0.0, -1.0]))).all())

@@ -13,7 +13,7 @@ from graphtf.constructions.momentum import chebyshev_steps
 from graphtf.incidence import Incidence
 from graphtf.layout import PaddedLayout
 from graphtf.momentum import Momentum
-from graphtf.transformer import LinearTransformer
+from graphtf.transformer import LayoutName, LinearTransformer
 from graphtf.validate import check_positive_int
 
 
@@ -54,6 +54,19 @@ class GraphMemformer(LinearTransformer):
     def coefficients(self) -> list[tuple[float, float]]:
         """`(alpha, beta)` of every layer."""
         return [layer.coefficients() for layer in self.layers]  # type: ignore[operator]
+
+    def forward(
+        self, graph: Incidence, *, layout: LayoutName = "auto", return_all: bool = False, **registers: Tensor
+    ) -> Tensor:
+        """Run the layers, see :meth:`graphtf.LinearTransformer.forward`.
+
+        Raises:
+            ValueError: a register holds numbers that are not finite.
+        """
+        for name, register in registers.items():
+            if isinstance(register, Tensor) and not bool(torch.isfinite(register).all()):
+                raise ValueError(f"{name} holds numbers that are not finite; remove or replace them")
+        return super().forward(graph, layout=layout, return_all=return_all, **registers)
 
     @classmethod
     def from_spectrum(
