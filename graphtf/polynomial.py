@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from graphtf.attention import StructuredAttention
+from graphtf.compiled import is_traced
 from graphtf.transformer import LinearTransformer
 
 
@@ -90,9 +91,8 @@ def _recurrence(a: Any, c: Any, state: Any, loops: int) -> list[Any]:
 
 def _stays_in_torch(x: Tensor) -> bool:
     """Whether torch traces or transforms what is computed, or `x` is many tensors at once: no array holds it then."""
-    transformed: Any = torch._C._functorch.peek_interpreter_stack()
-    batched = torch._C._functorch.is_legacy_batchedtensor(x)
-    return torch.compiler.is_compiling() or transformed is not None or batched
+    batched: bool = torch._C._functorch.is_legacy_batchedtensor(x)
+    return batched or is_traced()
 
 
 def _array(x: Tensor) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
 from graphtf.bipartite_layout import MatrixLayout
-from graphtf.incontext.build import warn_divergence
+from graphtf.incontext.build import set_entries, warn_divergence
 from graphtf.incontext.sparse import REGISTERS, UnrolledLasso, check_measurements
 
 
@@ -50,8 +49,8 @@ class AcceleratedLasso(UnrolledLasso):
         super().__init__(num_layers, "transpose", memory=True, step=step, threshold=threshold)
         stack, mu, t = self.to(dtype).transformer.stack, 0.0, 1.0
         for measure, layer in zip(stack[::2], stack[1::2], strict=True):
-            set_entries(measure, "value", {("x", "residual"): 1 + mu, ("last", "residual"): -mu})
-            set_entries(layer, "skip", {("x", "x"): mu, ("last", "x"): -mu})
+            set_entries(measure, REGISTERS, "value", {("x", "residual"): 1 + mu, ("last", "residual"): -mu})
+            set_entries(layer, REGISTERS, "skip", {("x", "x"): mu, ("last", "x"): -mu})
             following = (1 + (1 + 4 * t * t) ** 0.5) / 2
             mu, t = (t - 1) / following, following
 
@@ -66,14 +65,3 @@ class AcceleratedLasso(UnrolledLasso):
         iterates = [s[..., layout.rows :, REGISTERS.index("x"), 0] for s in states]
         warn_divergence(iterates[-1], y, self.transformer.num_layers // 2)
         return torch.stack(iterates) if return_all else iterates[0]
-
-
-def set_entries(layer: nn.Module, name: str, entries: dict[tuple[str, str], float]) -> None:
-    """Overwrite entries (from, to) of the map `name` of a layer of :class:`UnrolledLasso`."""
-    weight = getattr(layer, name).detach().clone()
-    for (a, b), number in entries.items():
-        weight[..., REGISTERS.index(a), REGISTERS.index(b), 0] = number
-    if parametrize.is_parametrized(layer, name):
-        setattr(layer, name, weight)
-    else:
-        getattr(layer, name).data.copy_(weight)

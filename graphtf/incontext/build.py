@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from graphtf.attention import StructuredAttention
+from graphtf.compiled import is_traced
 
 Entries = Mapping[tuple[str, str], float]
 
@@ -102,6 +103,27 @@ def initial_maps(shape: tuple[int, ...], std: float, generator: torch.Generator)
     return std * torch.randn(shape, generator=generator)
 
 
+def set_entries(
+    layer: nn.Module, registers: tuple[str, ...], name: str, entries: dict[tuple[str, str], Tensor | float]
+) -> None:
+    """Overwrite entries of a map of a layer that :func:`prompt_layer` made, parametrized or not.
+
+    Args:
+        layer: the layer.
+        registers: names of its registers.
+        name: of the map, `"value"` or `"skip"`.
+        entries: new numbers, by the names of two registers (from, to).
+    """
+    weight = getattr(layer, name).detach().clone()
+    for (a, b), number in entries.items():
+        weight[..., registers.index(a), registers.index(b), 0] = number
+    with torch.no_grad():
+        if parametrize.is_parametrized(layer, name):
+            setattr(layer, name, weight)
+        else:
+            getattr(layer, name).copy_(weight)
+
+
 def warn_divergence(out: Tensor, start: Tensor, num_layers: int) -> None:
     r"""Warn where layers diverged: numbers that are not finite, or so large that rounding left nothing of the input.
 
@@ -112,9 +134,8 @@ def warn_divergence(out: Tensor, start: Tensor, num_layers: int) -> None:
         start: what the first layer got; nothing is said if it is not finite, nor inside of `torch.func` or a compiler.
         num_layers: how many layers there are, for the message.
     """
-    transformed: object = torch._C._functorch.peek_interpreter_stack()
-    if transformed is not None or torch.compiler.is_compiling() or not (out.numel() and start.numel()):
-        return  # with torch.func or a compiler there are no numbers to look at
+    if is_traced() or not (out.numel() and start.numel()):
+        return
     largest, first = float(out.detach().abs().max()), float(start.detach().abs().max())
     if not math.isfinite(first):
         return

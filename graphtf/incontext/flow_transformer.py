@@ -10,15 +10,15 @@ from torch.nn.utils import parametrize
 
 from graphtf.attention import Layer
 from graphtf.incidence import Incidence
-from graphtf.incontext.build import count_trained, prompt_layer
-from graphtf.incontext.shortest_path_transformer import MomentumSkip, check_flow_input, flow_steps
+from graphtf.incontext.build import count_trained, prompt_layer, set_entries
+from graphtf.incontext.shortest_path_transformer import MomentumSkip, check_flow_input, flow_steps, set_step
 from graphtf.incontext.sparse import REGISTERS
 from graphtf.prox import SoftThreshold
 from graphtf.transformer import LinearTransformer
 from graphtf.validate import check_positive_int
 
 FLOW_REGISTERS = (*REGISTERS, "capacity", "price")
-X, LAST, RESIDUAL, CAPACITY, PRICE = map(FLOW_REGISTERS.index, ("x", "last", "residual", "capacity", "price"))
+X, RESIDUAL, CAPACITY, PRICE = map(FLOW_REGISTERS.index, ("x", "residual", "capacity", "price"))
 
 
 class FlowTransformer(nn.Module):
@@ -81,14 +81,10 @@ class FlowTransformer(nn.Module):
         if coefficients.dim() != 2 or shape[1] not in (3, 4) or not bool(torch.isfinite(coefficients).all()):
             raise ValueError(f"coefficients must be [L, 4] or [L, 3] finite numbers, but have shape {shape}")
         model = cls(shape[0], prices=shape[1] == 4).to(coefficients.dtype)
-        with torch.no_grad():
-            for layer, (gamma, theta, mu, *beta) in zip(model.transformer.stack[1::2], coefficients, strict=True):
-                value, skip = layer.value.clone(), layer.skip.clone()
-                value[0, RESIDUAL, X, 0], skip[X, X, 0], skip[LAST, X, 0] = -gamma, mu, -mu
-                value[0, PRICE, X, 0] = beta[0] if beta else 0.0
-                setattr(layer, "value", value)  # noqa: B010 - a parametrization takes it
-                setattr(layer, "skip", skip)  # noqa: B010
-                cast(SoftThreshold, layer.prox).threshold.fill_(theta)
+        for layer, (gamma, theta, mu, *beta) in zip(model.transformer.stack[1::2], coefficients, strict=True):
+            set_step(layer, gamma, theta, mu)
+            for weight in beta:
+                set_entries(layer, FLOW_REGISTERS, "value", {("price", "x"): weight})
         return model
 
     @classmethod

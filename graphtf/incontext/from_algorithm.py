@@ -14,15 +14,16 @@ from graphtf.attention import Layer
 from graphtf.constructions import conjugate_gradient
 from graphtf.constructions._weights import check_interval
 from graphtf.constructions.momentum import chebyshev_steps
-from graphtf.incontext.accelerated import AcceleratedLasso, set_entries
+from graphtf.incontext.accelerated import AcceleratedLasso
 from graphtf.incontext.adaptive import AdaptiveDescent
+from graphtf.incontext.build import set_entries
 from graphtf.incontext.gradient import gradient_descent_transformer
 from graphtf.incontext.graph_memformer import GraphMemformer
 from graphtf.incontext.kernel import kernel_transformer
 from graphtf.incontext.memformer import MOMENTUM_REGISTERS, momentum_layer
 from graphtf.incontext.model import InContextTransformer
 from graphtf.incontext.shortest_path_transformer import ShortestPathTransformer
-from graphtf.incontext.sparse import UnrolledLasso
+from graphtf.incontext.sparse import REGISTERS, UnrolledLasso
 from graphtf.prox import SoftThreshold
 from graphtf.transformer import LinearTransformer
 from graphtf.validate import check_choice, check_positive_int
@@ -176,7 +177,7 @@ def _fista(num_layers: int, lam: float, step: float, dtype: torch.dtype = torch.
 def _shrinkage(model: UnrolledLasso, lam: float, step: float) -> UnrolledLasso:
     _check_lasso(lam, step)
     for layer in model.transformer.stack[1::2]:
-        set_entries(layer, "value", {("residual", "x"): -step})
+        set_entries(layer, REGISTERS, "value", {("residual", "x"): -step})
         cast(SoftThreshold, layer.prox).threshold.data.fill_(step * lam)
     return model
 

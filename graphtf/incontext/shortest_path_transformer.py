@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from graphtf.attention import StructuredAttention
 from graphtf.incidence import Incidence
-from graphtf.incontext.build import count_trained, warn_divergence
+from graphtf.incontext.build import count_trained, set_entries, warn_divergence
 from graphtf.incontext.sparse import REGISTERS, shrinkage_step
 from graphtf.products import per_row
 from graphtf.prox import SoftThreshold, soft_threshold
@@ -68,14 +69,8 @@ class ShortestPathTransformer(nn.Module):
         if coefficients.dim() != 2 or coefficients.shape[1] != 3 or not bool(torch.isfinite(coefficients).all()):
             raise ValueError(f"coefficients must be [L, 3] finite numbers, but have shape {list(coefficients.shape)}")
         model = cls(len(coefficients)).to(coefficients.dtype)
-        x, last, residual = (REGISTERS.index(name) for name in ("x", "last", "residual"))
-        with torch.no_grad():
-            for layer, (gamma, theta, mu) in zip(model.transformer.stack[1::2], coefficients, strict=True):
-                value, skip = layer.value.clone(), layer.skip.clone()
-                value[0, residual, x, 0], skip[x, x, 0], skip[last, x, 0] = -gamma, mu, -mu
-                setattr(layer, "value", value)  # noqa: B010 - a parametrization takes it
-                setattr(layer, "skip", skip)  # noqa: B010
-                cast(SoftThreshold, layer.prox).threshold.fill_(theta)
+        for layer, (gamma, theta, mu) in zip(model.transformer.stack[1::2], coefficients, strict=True):
+            set_step(layer, gamma, theta, mu)
         return model
 
     @classmethod
@@ -157,6 +152,13 @@ class ShortestPathTransformer(nn.Module):
         """
         check_flow_input(graph, length, demand)
         return flow_steps(self.coefficients(), graph, length, demand, return_all)
+
+
+def set_step(layer: StructuredAttention, gamma: Tensor, theta: Tensor, mu: Tensor) -> None:
+    """Give the second layer of a step its numbers, also one that has further registers after these."""
+    set_entries(layer, REGISTERS, "value", {("residual", "x"): -gamma})
+    set_entries(layer, REGISTERS, "skip", {("x", "x"): mu, ("last", "x"): -mu})
+    cast(SoftThreshold, layer.prox).threshold.data.fill_(theta)
 
 
 def check_flow_input(graph: Incidence, length: Tensor, demand: Tensor, capacity: Tensor | None = None) -> None:

@@ -108,7 +108,7 @@ class GraphModel(nn.Module):
             h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
             if self.edge_projection is not None:
                 edge = _rows(edge, num_edges, "the encoding", "edges")
-                e = e + map_rows(self.edge_projection, edge if edge.dtype == e.dtype else edge.to(e.dtype))
+                e = e + map_rows(self.edge_projection, edge.to(e.dtype))
         batch = data.get("batch")
         if batch is None:
             graphs, batch = 1, data.edge_index.new_zeros(len(h))

@@ -87,8 +87,9 @@ class DenseLayout:
         """
         # Not -inf: a graph without nodes would have nothing but NaN, which reaches the gradient of a shared bias.
         if dtype not in self._masks:
-            masks, lowest = [group.mask for group in self.groups], torch.finfo(dtype).min
+            lowest = torch.finfo(dtype).min
             self._masks[dtype] = [
-                torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, lowest)[:, None, None] for mask in masks
+                torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, lowest)[:, None, None]
+                for mask, _ in self.groups
             ]
         return self._masks[dtype]

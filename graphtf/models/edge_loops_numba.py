@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-FAST = {"contract", "reassoc", "nsz"}
+from graphtf.compiled import FAST
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -38,46 +38,43 @@ def gine_gradient(a: int, b: int, source: Any, target: Any, h: Any, e: Any, grad
             of_h[j, c] += value
 
 
-# Rows are named by their numbers: a slice counts references, which costs more than the row.
+@njit(cache=True, nogil=True, fastmath=FAST, inline="always")
+def _sums(row: Any, d: int, out: Any) -> None:
+    """Sums of the parts of length `d`; a constant length lets the compiler unroll."""
+    for h in range(len(out)):
+        value = row.dtype.type(0)
+        if d == 8:
+            for c in range(8):
+                value += row[8 * h + c]
+        elif d == 9:
+            for c in range(9):
+                value += row[9 * h + c]
+        elif d == 16:
+            for c in range(16):
+                value += row[16 * h + c]
+        else:
+            for c in range(h * d, h * d + d):
+                value += row[c]
+        out[h] = value
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, inline="always")
-def _sums(x: Any, i: int, d: int, out: Any, j: int) -> None:
-    """`out[j]` becomes the sums of the parts of length `d` of `x[i]`; a constant length lets the compiler unroll."""
-    for h in range(out.shape[1]):
-        value = x.dtype.type(0)
+def _repeat(x: Any, d: int, row: Any) -> None:
+    """Every entry `d` times, the reverse of `_sums`."""
+    for h in range(len(x)):
+        value = x[h]
         if d == 8:
             for c in range(8):
-                value += x[i, 8 * h + c]
+                row[8 * h + c] = value
         elif d == 9:
             for c in range(9):
-                value += x[i, 9 * h + c]
+                row[9 * h + c] = value
         elif d == 16:
             for c in range(16):
-                value += x[i, 16 * h + c]
+                row[16 * h + c] = value
         else:
             for c in range(h * d, h * d + d):
-                value += x[i, c]
-        out[j, h] = value
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, inline="always")
-def _repeat(x: Any, i: int, d: int, out: Any) -> None:
-    """`out[0]` becomes every entry of `x[i]` `d` times, the reverse of `_sums`."""
-    for h in range(x.shape[1]):
-        value = x[i, h]
-        if d == 8:
-            for c in range(8):
-                out[0, 8 * h + c] = value
-        elif d == 9:
-            for c in range(9):
-                out[0, 9 * h + c] = value
-        elif d == 16:
-            for c in range(16):
-                out[0, 16 * h + c] = value
-        else:
-            for c in range(h * d, h * d + d):
-                out[0, c] = value
+                row[c] = value
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -100,12 +97,12 @@ def attention(
         out: `[n, C]` zeros.
     """
     C, H = e.shape[1], alpha.shape[1]
-    row = np.empty((1, C), e.dtype)
+    row = np.empty(C, e.dtype)
     for edge in range(a, b):
         j, i = source[edge], target[edge]
         for c in range(C):
             w[edge, c] = qkv[i, c] * qkv[j, C + c] * e[edge, c]
-        _sums(w, edge, C // H, alpha, edge)
+        _sums(w[edge], C // H, alpha[edge])
         for h in range(H):
             largest[i, h] = max(largest[i, h], alpha[edge, h])
     for edge in range(a, b):
@@ -118,9 +115,9 @@ def attention(
         j, i = source[edge], target[edge]
         for h in range(H):
             alpha[edge, h] /= total[i, h]
-        _repeat(alpha, edge, C // H, row)
+        _repeat(alpha[edge], C // H, row)
         for c in range(C):
-            out[i, c] += row[0, c] * qkv[j, 2 * C + c]
+            out[i, c] += row[c] * qkv[j, 2 * C + c]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -141,24 +138,24 @@ def attention_gradient(
 ) -> None:
     """Derivative of `attention`: `of_e` is set, `of_qkv` is added to; `of_alpha` and `mean` (zeros) are scratch."""
     C, H = e.shape[1], alpha.shape[1]
-    row, logit = np.empty((1, C), e.dtype), np.empty((1, H), e.dtype)
+    row, logit = np.empty(C, e.dtype), np.empty(H, e.dtype)
     for edge in range(a, b):
         j, i = source[edge], target[edge]
         for c in range(C):
-            row[0, c] = of_out[i, c] * qkv[j, 2 * C + c]
-        _sums(row, 0, C // H, of_alpha, edge)
+            row[c] = of_out[i, c] * qkv[j, 2 * C + c]
+        _sums(row, C // H, of_alpha[edge])
         for h in range(H):
             mean[i, h] += alpha[edge, h] * of_alpha[edge, h]
     for edge in range(a, b):
         j, i = source[edge], target[edge]
-        _repeat(alpha, edge, C // H, row)
+        _repeat(alpha[edge], C // H, row)
         for c in range(C):
-            of_qkv[j, 2 * C + c] += row[0, c] * of_out[i, c]
+            of_qkv[j, 2 * C + c] += row[c] * of_out[i, c]
         for h in range(H):
-            logit[0, h] = alpha[edge, h] * (of_alpha[edge, h] - mean[i, h])
-        _repeat(logit, 0, C // H, row)
+            logit[h] = alpha[edge, h] * (of_alpha[edge, h] - mean[i, h])
+        _repeat(logit, C // H, row)
         for c in range(C):
-            g = row[0, c] + of_w[edge, c]
+            g = row[c] + of_w[edge, c]
             q, k, x = qkv[i, c], qkv[j, C + c], e[edge, c]
             of_e[edge, c] = g * q * k
             of_qkv[i, c] += g * k * x

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphtf.compiled import is_traced
+
 FEWEST = 1024  # rows that are worth it
 BLOCK = 256  # oneDNN compiles a program for every number of rows, and keeps it: it gets multiples of this many alone
 
@@ -49,8 +51,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     suits = x.dim() == 2 and len(x) >= FEWEST and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
     if not suits or not prefers_onednn() or not 0 < x.shape[1] == weight.shape[1]:  # torch says what does not fit
         return functional.linear(x, weight, bias)
-    transformed: Any = torch._C._functorch.peek_interpreter_stack()
-    if transformed is not None or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if is_traced() or torch.is_autocast_enabled("cpu"):
         return functional.linear(x, weight, bias)
     return _Linear.apply(x, weight, bias)
 

@@ -147,7 +147,7 @@ class _Leverages(torch.autograd.Function):
         from graphtf.nn import leverage_numba
 
         w = weight.detach().double().contiguous()
-        size = leverage_numba.kept_size(nodes.numpy(), len(w)) if ctx.needs_input_grad[0] else 0
+        size = len(w) * int(nodes.diff().square().sum()) if ctx.needs_input_grad[0] else 0
         leverage, kept = torch.empty_like(w), w.new_empty(size)
         leverage_numba.leverages(*[t.numpy() for t in (nodes, edges, u, v, w, leverage, kept)])
         ctx.save_for_backward(u, v, nodes, edges, w, leverage, kept)

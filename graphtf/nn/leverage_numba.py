@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-FAST = {"contract", "reassoc", "nsz"}
-LANES = 8  # rows are padded to a multiple of this many float64, what a vector register holds
+from graphtf.compiled import FAST
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -37,7 +36,7 @@ def _grounded_inverse(G: Any, a: Any, tail: Any, head: Any, w: Any, parent: Any,
     Nodes are eliminated from the last to the first: in molecules most have one or two neighbours before them, so that
     little fills in. `a` `[n, n]` and `ends` `[n]` are scratch.
     """
-    n, width = G.shape
+    n = len(G)
     for i in range(n):
         for c in range(n):
             a[i, c] = 0.0
@@ -61,7 +60,7 @@ def _grounded_inverse(G: Any, a: Any, tail: Any, head: Any, w: Any, parent: Any,
             for t in range(number):
                 a[i, ends[t]] -= factor * a[k, ends[t]]
     for k in range(n):  # row k of G is a combination of rows before it
-        for c in range(width):
+        for c in range(n):
             G[k, c] = 0.0
         if parent[k] == k:
             continue
@@ -88,34 +87,24 @@ def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage
         v: `[m]` the other one.
         w: `[H, m]` conductances, float64.
         leverage: `[H, m]`, is filled.
-        kept: for the derivative, the grounded inverses of every graph and head one after the other, of the size that
-            :func:`kept_size` says; is filled. Empty: they are not kept.
+        kept: `[H sum n^2]` for the derivative, is filled with the grounded inverses of every graph and head, one after
+            the other. Empty: they are not kept.
     """
     start = 0
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         tail, head = u[c:d] - a, v[c:d] - a
-        n, width = b - a, -(-(b - a) // LANES) * LANES
-        G, scratch, parent, ends = np.empty((n, width)), np.empty((n, n)), np.empty(n, np.int64), np.empty(n, np.int64)
+        n = b - a
+        G, scratch, parent, ends = np.empty((n, n)), np.empty((n, n)), np.empty(n, np.int64), np.empty(n, np.int64)
         _roots(parent, tail, head)
         for h in range(w.shape[0]):
             if len(kept):
-                G = kept[start : start + n * width].reshape(n, width)
-                start += n * width
+                G = kept[start : start + n * n].reshape(n, n)
+                start += n * n
             _grounded_inverse(G, scratch, tail, head, w[h, c:d], parent, ends)
             for e in range(d - c):
                 s, t = tail[e], head[e]
                 leverage[h, c + e] = w[h, c + e] * (G[s, s] + G[t, t] - 2.0 * G[s, t])
-
-
-@njit(cache=True, nogil=True)
-def kept_size(node_first: Any, heads: int) -> int:
-    """Numbers in the grounded inverses of all graphs."""
-    size = 0
-    for g in range(len(node_first) - 1):
-        n = node_first[g + 1] - node_first[g]
-        size += heads * n * (-(-n // LANES) * LANES)
-    return size
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -130,11 +119,11 @@ def gradients(
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         tail, head = u[c:d] - a, v[c:d] - a
-        n, width = b - a, -(-(b - a) // LANES) * LANES
-        row, factor = np.empty(width), np.empty(d - c)
+        n = b - a
+        row, factor = np.empty(n), np.empty(d - c)
         for h in range(w.shape[0]):
-            G = kept[start : start + n * width].reshape(n, width)
-            start += n * width
+            G = kept[start : start + n * n].reshape(n, n)
+            start += n * n
             for e in range(d - c):
                 factor[e] = of_leverage[h, c + e] * w[h, c + e]
             for f in range(d - c):

@@ -91,14 +91,14 @@ def _by_powers(
     node: Tensor | None
     edge: Tensor | None
     with torch.autocast(graph.device.type, enabled=False):
+        at = edge_at(graph, listed)
         if module.many_heads or (graph.scale is None and config.normalization == "sym"):
-            at = edge_at(graph, listed)
             graph, weight = networks(module, graph, listed, x, edge_attr, at)
             off, diagonal = walk_entries(graph, weight)
             null = null_vectors(graph, weight) if config.centered else None
         else:
             graph = graph.to(torch.promote_types(graph.dtype, parameter))
-            at, weight = edge_at(graph, listed), graph.weight.unsqueeze(0)
+            weight = graph.weight.unsqueeze(0)
             split = graph.split_components() if config.normalization == "spectral" else graph
             network = split.normalized("spectral") if graph.scale is None else split
             off, diagonal = (t.unsqueeze(0) for t in network._laplacian_entries()[2:])

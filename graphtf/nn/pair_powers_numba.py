@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from graphtf.nn.powers_numba import FAST, LANES, _add, _dot, _powers
+from graphtf.compiled import FAST
+from graphtf.nn.powers_numba import LANES, _add, _dot, _powers
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from graphtf.compiled import FAST
+
 LANES = 8  # rows are padded to a multiple of this many float32, half of what a vector register holds
-FAST = {"contract", "reassoc", "nsz"}
 
 # Rows are named by their numbers: a slice, as in _add(D[i], f, P[j]), counts references, which costs more than the row.
 
