@@ -83,8 +83,11 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (default 1 and 2)")
     parser.add_argument("--rounds", type=int, default=15, help=f"rounds of at most {STEPS} steps (default 15)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "threads")
+    default = Path(__file__).parent / "results" / "threads"
+    parser.add_argument("--out", type=Path, default=default, help="write OUT.json and OUT.md (results/threads)")
     args = parser.parse_args()
+    if min(args.rounds, *args.threads) < 1:
+        parser.error(f"rounds and threads must be at least 1, but are {args.rounds} and {args.threads}")
     setting: dict[str, Any] = {
         "rounds": args.rounds,
         "cores": os.cpu_count(),

@@ -8,8 +8,6 @@ from torch_geometric.nn import GINEConv, GPSConv
 
 from graphtf.datasets import clean_leads_smiles, zinc_graph
 from graphtf.models import GINE, GPS, GPSLayer, GraphTransformer
-from graphtf.models import linear as linear_module
-from graphtf.models.dense_attention import attend_to_all
 from graphtf.models.dense_layout import DenseLayout
 from graphtf.models.edge_loops import EdgeLoops, add_messages, attend_along_edges
 from graphtf.nn import LinearTransformerPE
@@ -273,84 +271,3 @@ def test_bias_needs_pairs():
         ValueError, match=r"all_pairs of the encoding must give \[1, \d+, \d+, 2\].* gives \[1, 2, 2, 2\]"
     ):
         biased(Pairs(shape=(1, 2, 2, 2)))(MOLECULES[0])
-
-
-@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
-@pytest.mark.parametrize("rows", [1024, 1337])
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_linear_by_either_library(monkeypatch, rows, with_bias):
-    generator = torch.Generator().manual_seed(0)
-    x, weight, bias, v = (
-        torch.randn(shape, generator=generator, requires_grad=True) for shape in ((rows, 24), (40, 24), (40,), (40, 24))
-    )
-    bias = bias if with_bias else None
-    inputs = [t for t in (x, weight, bias) if t is not None]
-    found = []
-    for either in (False, True):
-        monkeypatch.setattr(linear_module, "prefers_onednn", lambda either=either: either)
-        out = linear_module.linear(x, weight, bias)
-        assert ("Linear" in type(out.grad_fn).__name__) == either  # of its own, or torch's
-        first = torch.autograd.grad(out.square().sum(), inputs, create_graph=True)
-        second = torch.autograd.grad((first[1] * v).sum(), inputs)
-        plain = torch.autograd.grad(linear_module.linear(x, weight, bias).square().sum(), inputs)
-        torch.testing.assert_close(plain, first, rtol=1e-4, atol=1e-3)
-        found.append((out, first, second))
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-3)
-
-
-def test_linear_leaves_other_types_to_torch(monkeypatch):
-    monkeypatch.setattr(linear_module, "prefers_onednn", lambda: True)
-    x, weight = torch.ones(2000, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
-    torch.testing.assert_close(linear_module.linear(x, weight), torch.full((2000, 2), 3.0, dtype=torch.float64))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert linear_module.linear(x.float(), weight.float()).dtype == torch.bfloat16
-
-
-def test_groups_of_graphs_of_about_one_size_give_what_one_group_gives():
-    generator = torch.Generator().manual_seed(0)
-    batch = torch.repeat_interleave(torch.arange(9), torch.tensor([3, 11, 1, 0, 7, 2, 5, 30, 4]))
-    batch = batch[torch.randperm(len(batch), generator=generator)]
-    qkv = torch.randn(len(batch), 3 * 8, dtype=torch.float64, generator=generator, requires_grad=True)
-    found = []
-    for groups in (1, 2, 4):
-        layout = DenseLayout(batch, len(batch), 9, 2, groups)
-        assert len(layout.groups) == groups
-        out = attend_to_all(qkv, layout)
-        found.append((out, *torch.autograd.grad(out.pow(3).sum(), qkv)))
-        with torch.no_grad():
-            torch.testing.assert_close(attend_to_all(qkv, layout, rate=1e-12), out)  # the way with dropout
-    torch.testing.assert_close(found[1], found[0])
-    torch.testing.assert_close(found[2], found[0])
-    with pytest.raises(ValueError, match="one group"):
-        attend_to_all(qkv, layout, bias=torch.zeros(1))
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_attention_over_all_pairs():
-    batch = Batch.from_data_list(MOLECULES)
-    torch.manual_seed(0)
-    model = GPS(channels=16, num_layers=1, heads=2).eval()
-    torch.testing.assert_close(torch.compile(model, backend="eager")(batch), model(batch))
-
-
-@pytest.mark.parametrize("number", [1, 40])
-def test_graphs_without_nodes_have_an_output_each(number):
-    nothing = Data(torch.zeros(0, dtype=torch.int64), torch.zeros(2, 0, dtype=torch.int64), num_nodes=0)
-    nothing.edge_attr = torch.zeros(0, dtype=torch.int64)
-    torch.manual_seed(0)
-    model = GPS(channels=16, num_layers=1, heads=2).eval()
-    out = model(Batch.from_data_list([nothing] * number))
-    out.sum().backward()
-    torch.testing.assert_close(out, out[:1].expand(number, 1))
-    found = model(Batch.from_data_list([MOLECULES[0], *[nothing] * number]))
-    torch.testing.assert_close(found[:1], model(Batch.from_data_list(MOLECULES[:1])))
-
-
-def test_linear_says_what_does_not_fit_and_maps_many_weights(monkeypatch):
-    monkeypatch.setattr(linear_module, "prefers_onednn", lambda: True)
-    x, weights = torch.ones(1500, 3), torch.arange(18.0).view(3, 2, 3)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        linear_module.linear(x, torch.ones(2, 4))
-    assert linear_module.linear(torch.ones(1500, 0), torch.ones(2, 0)).sum() == 0
-    found = torch.vmap(lambda weight: linear_module.linear(x, weight))(weights)
-    torch.testing.assert_close(found, torch.stack([linear_module.linear(x, weight) for weight in weights]))

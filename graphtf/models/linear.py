@@ -19,9 +19,9 @@ BLOCK = 256  # oneDNN compiles a program for every number of rows, and keeps it:
 
 @cache
 def prefers_onednn() -> bool:
-    """Whether products of single precision are faster by oneDNN than by MKL: on x86 processors not made by Intel.
+    """Whether products of single precision go by oneDNN: on x86 processors that AMD or Hygon made.
 
-    MKL leaves half of what these can do unused. Elsewhere the two are about equal, and MKL compiles nothing.
+    MKL, torch's own choice, leaves half of what these can do unused. Elsewhere that choice stands.
 
     Example:
         >>> isinstance(prefers_onednn(), bool)
