@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 import torch_geometric
-from contestants import MODELS, Processes, Threads, backward
+from contestants import HALF, MODELS, Processes, Threads, backward
 from report import interleaved, table, write
 from torch import nn
 from torch_geometric.data import Batch, Data
@@ -37,7 +37,7 @@ from torch_geometric.transforms import AddRandomWalkPE
 
 from graphtf.datasets import clean_leads_smiles, molecule_splits, penalized_logp, zinc_graph
 from graphtf.models import GINE, GPS, GraphTransformer
-from graphtf.models.linear import prefers_onednn
+from graphtf.models.linear import has_fast_bfloat16, prefers_onednn
 from graphtf.nn import LinearTransformerPE
 
 ENCODINGS: dict[str, Callable[[], nn.Module | None]] = {
@@ -69,12 +69,12 @@ def molecules(data: str, limit: int) -> list[Data]:
 def speed_table(graphs: list[Data], rounds: int, cores: int) -> list[dict[str, Any]]:
     """Graphs a second on all cores; with one, by the processor time of a thread."""
     torch.set_num_threads(cores)
-    example, plain = (name for name in MODELS if name.startswith("PyG"))
+    example, plain = (name for name in MODELS if name.startswith("PyG") and not name.endswith(HALF))
     ours = [name for name in MODELS if not name.startswith("PyG")]
     where = "1 thread" if cores == 1 else f"{cores} threads"
     some = graphs[: len(graphs) // 2]
     entries: list[tuple[str, str, int, int, Callable[[], Any]]] = []  # model, where, batch, graphs, run
-    for name, size in ((plain, 32), (plain, 128), (example, 32)):
+    for name, size in ((plain, 32), (plain, 128), (plain + HALF, 32), (plain + HALF, 128), (example, 32)):
         entries.append((name, where, size, len(some), Threads(name, some, size)))
     for name in ours:
         entries.append((name, where, 128, len(some), Threads(name, some, 128)))
@@ -229,6 +229,7 @@ def main() -> None:
         "torch_geometric": torch_geometric.__version__,
         "machine": platform.machine(),
         "linear layers by": "oneDNN" if prefers_onednn() else "MKL",
+        "bfloat16 by the processor": has_fast_bfloat16(),
         "load before": round(os.getloadavg()[0], 2),
     }
     text = ["# Training\n", ", ".join(f"{key} {value}" for key, value in report.items()) + "\n"]

@@ -6,8 +6,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.utils.deterministic
 
 REMARKS = (
     ".*does not have many workers",
@@ -37,12 +39,19 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def global_settings_kept() -> Iterator[None]:
-    """Put torch's number of threads and its choice of deterministic algorithms back at the end."""
+    """Put torch's number of threads and its choice of deterministic algorithms back at the end.
+
+    Meanwhile deterministic algorithms do not fill fresh memory, which helps debugging alone, and costs time.
+    """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    switches: Any = torch.utils.deterministic
+    fill = switches.fill_uninitialized_memory
+    switches.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        switches.fill_uninitialized_memory = fill

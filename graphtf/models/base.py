@@ -103,7 +103,8 @@ class GraphModel(nn.Module):
             e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
         more = {}
         if self.encoding is not None and self.node_projection is not None:
-            node, edge, pairs = self.encode(self.encoding, data)
+            with torch.autocast(h.device.type, enabled=False):  # powers of a matrix do not survive eight bits
+                node, edge, pairs = self.encode(self.encoding, data)
             more = {} if pairs is None else {"pairs": pairs}
             h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
             if self.edge_projection is not None:
@@ -118,7 +119,8 @@ class GraphModel(nn.Module):
         pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
         if self.readout == "mean":
             pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)
-        return self.head(pooled)
+        with torch.autocast(pooled.device.type, enabled=False):  # predictions keep all their digits
+            return self.head(pooled)
 
 
 def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:

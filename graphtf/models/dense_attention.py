@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
@@ -39,6 +40,11 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
     """
     if bias is not None and len(layout.groups) > 1:
         raise ValueError(f"a bias needs a layout of one group, but this one has {len(layout.groups)}")
+    with torch.autocast(qkv.device.type, enabled=False):  # half precision would make the mask of the padding infinite
+        return _attend_to_all(qkv, layout, bias, rate)
+
+
+def _attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None, rate: float) -> Tensor:
     if bias is not None:
         graphs, size = layout.groups[0].mask.shape
         bias = bias.to(qkv.dtype).expand(graphs, layout.heads, size, size)
@@ -66,6 +72,7 @@ class _Attention(torch.autograd.Function):
     """By products of padded matrices: as small as molecules, they take half the time of torch's fused kernel."""
 
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, qkv: Tensor, bias: Tensor | None, layout: DenseLayout) -> Tensor:
         width = qkv.shape[1] // (3 * layout.heads)
         # Rows in the padding are copies of others, so finite; as keys they are masked, as queries nobody reads them.
@@ -81,6 +88,7 @@ class _Attention(torch.autograd.Function):
         return out.index_select(0, layout.merged).view(len(qkv), qkv.shape[1] // 3)
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         (rows, *weights), layout = ctx.saved_tensors, ctx.layout

@@ -1,4 +1,8 @@
-"""Linear layers for many rows, by the faster of the two libraries for matrix products that torch has on CPUs."""
+"""Linear layers for many rows, by the faster of the two libraries for matrix products that torch has on CPUs.
+
+Under autocast the products are of half precision, and states stay as they were: sums, norms and attention of a model
+are then of single precision.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphtf.compiled import is_traced
@@ -36,8 +41,21 @@ def prefers_onednn() -> bool:
     return "AuthenticAMD" in maker or "HygonGenuine" in maker
 
 
+@cache
+def has_fast_bfloat16() -> bool:
+    """Whether this processor multiplies numbers of type bfloat16 by instructions of its own, known to oneDNN.
+
+    Example:
+        >>> isinstance(has_fast_bfloat16(), bool)
+        True
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    r"""`torch.nn.functional.linear`, :math:`x W^\top + b`.
+    r"""`torch.nn.functional.linear`, :math:`x W^\top + b`; under autocast the result has the type of `x` all the same.
 
     Args:
         x: `[rows, in]`.
@@ -48,12 +66,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
         tensor([[11.]])
     """
-    suits = x.dim() == 2 and len(x) >= FEWEST and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    if not suits or not prefers_onednn() or not 0 < x.shape[1] == weight.shape[1]:  # torch says what does not fit
-        return functional.linear(x, weight, bias)
-    if is_traced() or torch.is_autocast_enabled("cpu"):
-        return functional.linear(x, weight, bias)
-    return _Linear.apply(x, weight, bias)
+    device = x.device.type
+    suits = x.dim() == 2 and len(x) >= FEWEST and device == "cpu" and x.dtype == weight.dtype == torch.float32
+    suits = suits and 0 < x.shape[1] == weight.shape[1] and not is_traced()  # torch says what does not fit
+    if not torch.is_autocast_enabled(device):
+        return _Linear.apply(x, weight, bias) if suits and prefers_onednn() else functional.linear(x, weight, bias)
+    if suits and has_fast_bfloat16() and torch.get_autocast_dtype("cpu") == torch.bfloat16:
+        return _HalfLinear.apply(x, weight, bias)
+    return functional.linear(x, weight, bias).to(x.dtype)
 
 
 class Linear(nn.Linear):
@@ -84,6 +104,33 @@ class _Linear(torch.autograd.Function):
             by_x = _product(grad, weight.t(), None) if of_x else None
             by_weight = _sum_of_products(grad, x) if of_weight else None
         return by_x, by_weight, grad.sum(0) if of_bias else None
+
+
+class _HalfLinear(torch.autograd.Function):
+    """Products of numbers rounded to bfloat16, with rows of zeros up to a multiple of `BLOCK`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        low, weight = _half_rows(x), weight.to(torch.bfloat16)
+        ctx.save_for_backward(low, weight)
+        return _onednn(low, weight, None if bias is None else bias.to(torch.bfloat16))[: len(x)].to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        low = _half_rows(grad)
+        by_x = _onednn(low, weight.t(), None)[: len(grad)].to(grad.dtype) if of_x else None
+        by_weight = torch.mm(low.t(), x).to(grad.dtype) if of_weight else None
+        return by_x, by_weight, grad.sum(0) if of_bias else None
+
+
+def _half_rows(x: Tensor) -> Tensor:
+    low = x.new_empty(-(-len(x) // BLOCK) * BLOCK, x.shape[1], dtype=torch.bfloat16)
+    low[: len(x)] = x
+    low[len(x) :] = 0
+    return low
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from graphtf.models.norms import NORMS
 from graphtf.train.encoding_options import ENCODINGS as ENCODINGS
 from graphtf.train.encoding_options import check_encoding, has_layers, has_pairs
 from graphtf.train.optimizer import OPTIMIZERS
+from graphtf.train.regressor import PRECISIONS
 from graphtf.validate import check_choice, check_positive_int
 
 WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
@@ -41,6 +42,8 @@ class TrainConfig:
             `model="gps"` and an encoding by a linear transformer that keeps its pairs.
         optimizer: `"adamw"`, or `"muon"`: Muon for the matrices between hidden layers, AdamW for the rest.
         lr, weight_decay, clip: of a one-cycle schedule whose peak is `lr`; `clip` bounds the gradient's norm.
+        precision: `"32-true"`, or `"bf16-mixed"`: products of matrices in training are of type bfloat16, all else is of
+            single precision, evaluation too.
         patience: stop after so many epochs without a better validation MAE; 0 never stops early.
         seed: of weights, order of the molecules, dropout and random signs.
         subset: use the first `subset` training molecules and a tenth as many (at least one) of the other splits.
@@ -79,6 +82,7 @@ class TrainConfig:
     lr: float = 2e-3
     weight_decay: float = 1e-5
     clip: float = 1.0
+    precision: str = "32-true"
     patience: int = 0
     seed: int = 0
     subset: int | None = None
@@ -110,6 +114,7 @@ class TrainConfig:
         object.__setattr__(self, "pe_dim", dim)
         check_choice("norm", self.norm, tuple(NORMS))
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("precision", self.precision, PRECISIONS)
         check_choice("readout", self.readout, READOUTS)
         check_choice("progress", self.progress, ("auto", "bar", "lines", "none"))
         if self.channels % self.heads:

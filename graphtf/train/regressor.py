@@ -12,6 +12,10 @@ from graphtf.models import BACKBONES, GraphModel
 from graphtf.train.encodings import build_encoding
 from graphtf.train.optimizer import one_cycle
 from graphtf.train.task import Task
+from graphtf.validate import check_choice
+
+PRECISIONS = ("32-true", "bf16-mixed")
+"""Lightning's words: single precision everywhere, or autocast to bfloat16 in training."""
 
 
 class MoleculeRegressor(pl.LightningModule):
@@ -30,6 +34,7 @@ class MoleculeRegressor(pl.LightningModule):
             error of one number, for molecules with the features of ZINC.
         pe_lr_scale: factor on the learning rate of the encoding's layers.
         optimizer: `"adamw"` or `"muon"`, see :func:`graphtf.train.optimizer.one_cycle`.
+        precision: of training, one of :data:`PRECISIONS`.
     """
 
     def __init__(
@@ -47,10 +52,12 @@ class MoleculeRegressor(pl.LightningModule):
         task: dict[str, Any] | None = None,
         pe_lr_scale: float = 1.0,
         optimizer: str = "adamw",
+        precision: str = "32-true",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.lr, self.weight_decay, self.pe_lr_scale, self.optimizer_name = lr, weight_decay, pe_lr_scale, optimizer
+        self.precision = check_choice("precision", precision, PRECISIONS)
         self.task = Task(**(task or {}))
         types: dict[str, Any] = {"node_types": self.task.node_types, "edge_types": self.task.edge_types}
         with torch.random.fork_rng(devices=[]):
@@ -82,7 +89,9 @@ class MoleculeRegressor(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of the task: a mean over the targets that are there, in the batches of all processes together."""
-        errors, count = self.task.errors(*self._both(batch))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            both = self._both(batch)
+        errors, count = self.task.errors(*both)
         mean = errors.detach().sum() / count.clamp(min=1)
         self.log(self.task.train_log, mean, on_step=False, on_epoch=True, batch_size=batch.num_graphs, sync_dist=True)
         if self.trainer.world_size > 1:  # where gradients are averaged, whatever the counts

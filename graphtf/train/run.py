@@ -199,6 +199,7 @@ def _module(config: TrainConfig, task: Task, graphs: list[Data]) -> MoleculeRegr
         task.to_dict(),
         config.pe_lr_scale,
         config.optimizer,
+        config.precision,
     )
 
 
