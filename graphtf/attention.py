@@ -150,10 +150,12 @@ class StructuredAttention(Layer):
     @property
     def is_polynomial(self) -> bool:
         """Whether the layer maps registers linearly, by polynomials in `L` with numbers as coefficients."""
-        channels = max(self.value.shape[-1], self.skip.shape[-1])
         given = self._parameters  # many layers are asked in every step of training; attributes of modules are slow
-        linear = all(given.get(name, 0) is None for name in ("score", "update", "data", "move"))
-        return linear and channels == 1 and self.norm == "none" and self.prox is None and {*self.act} == {"id"}
+        if not (given.get("score", 0) is None is given.get("update", 0) and self.norm == "none"):
+            return False
+        if not (given.get("data", 0) is None is given.get("move", 0) and self.prox is None):
+            return False
+        return self.value.shape[-1] == self.skip.shape[-1] == 1 and set(self.act) == {"id"}
 
     def forward(self, layout: Layout, registers: Tensor) -> tuple[Layout, Tensor]:
         """Apply the layer to `[*, p, k]` registers; returns the layout (with its new operator) and the registers."""

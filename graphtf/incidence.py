@@ -87,6 +87,8 @@ class Incidence:
         self.num_graphs = num_graphs
         self.scale: Tensor | None = None  # [n]; the operator is diag(scale) B
         self._components: Tensor | None = None
+        self._starts: tuple[Tensor, Tensor] | None = None  # [G + 1] of nodes and of edges, where graphs lie in a row
+        self._listed: tuple[Tensor, int, Tensor] | None = None  # edge_index, its version, columns of its edges
 
     @classmethod
     def from_edge_index(
@@ -141,6 +143,8 @@ class Incidence:
         new = Incidence(**{**fields, **changes}, validate=False)
         new.scale = scale
         new._components = components
+        if new.index is self.index and new.batch is self.batch:
+            new._starts, new._listed = self._starts, self._listed
         return new
 
     @property

@@ -183,6 +183,8 @@ def edge_at(graph: Incidence, pairs: Tensor) -> Tensor:
         >>> edge_at(path, torch.tensor([[1, 1, 0], [0, 2, 2]])).tolist()
         [0, 1, -1]
     """
+    if graph._listed is not None and pairs is graph._listed[0] and pairs._version == graph._listed[1]:
+        return graph._listed[2]
     if graph.num_edges == 0:
         return torch.full_like(pairs[0], -1)
     n = graph.num_nodes

@@ -103,13 +103,14 @@ class GraphModel(nn.Module):
             e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
         more = {}
         if self.encoding is not None and self.node_projection is not None:
-            with torch.autocast(h.device.type, enabled=False):  # powers of a matrix do not survive eight bits
+            # Powers of a matrix do not survive eight bits, nor do the small differences between their entries.
+            with torch.autocast(h.device.type, enabled=False):
                 node, edge, pairs = self.encode(self.encoding, data)
-            more = {} if pairs is None else {"pairs": pairs}
-            h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
-            if self.edge_projection is not None:
-                edge = _rows(edge, num_edges, "the encoding", "edges")
-                e = e + map_rows(self.edge_projection, edge.to(e.dtype))
+                more = {} if pairs is None else {"pairs": pairs}
+                h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
+                if self.edge_projection is not None:
+                    edge = _rows(edge, num_edges, "the encoding", "edges")
+                    e = e + map_rows(self.edge_projection, edge.to(e.dtype))
         batch = data.get("batch")
         if batch is None:
             graphs, batch = 1, data.edge_index.new_zeros(len(h))

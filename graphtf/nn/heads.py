@@ -92,14 +92,14 @@ def contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
     """`[G + 1]` starts of nodes and of edges of the graphs of a batch; `None` where the compiled loops do not apply."""
     if graph.device.type != "cpu" or not has_numba() or graph.num_nodes == 0:
         return None
-    batch, of_edge = graph.batch, graph.batch[graph.index[0]]
-    count = torch.bincount(batch, minlength=graph.num_graphs)
-    ascending = bool((batch[1:] >= batch[:-1]).all()) and bool((of_edge[1:] >= of_edge[:-1]).all())
-    if not ascending or int(count.max()) > LARGEST:
-        return None
-    zero = count.new_zeros(1)
-    edges = torch.bincount(of_edge, minlength=graph.num_graphs)
-    return torch.cat([zero, count.cumsum(0)]), torch.cat([zero, edges.cumsum(0)])
+    if graph._starts is None:
+        batch, of_edge = graph.batch, graph.batch[graph.index[0]]
+        if not (bool((batch[1:] >= batch[:-1]).all()) and bool((of_edge[1:] >= of_edge[:-1]).all())):
+            return None
+        counts = [torch.bincount(part, minlength=graph.num_graphs) for part in (batch, of_edge)]
+        nodes, edges = (torch.cat([count.new_zeros(1), count.cumsum(0)]) for count in counts)
+        graph._starts = nodes, edges
+    return None if int(graph._starts[0].diff().max()) > LARGEST else graph._starts
 
 
 def _plain_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from graphtf.convert import from_data, from_edge_index
 from graphtf.incidence import Incidence
+from graphtf.nn.listed_graph import listed_graph
 
 
 def graph_parts(
@@ -49,10 +50,25 @@ def graph_parts(
     if isinstance(data, Incidence):
         graph, edge_index = data, data.index
     elif isinstance(data, Tensor):
-        graph, edge_index = from_edge_index(data, edge_weight, num_nodes, batch), data.to(torch.int64)
+        found = listed_graph(data, num_nodes, None, None) if edge_weight is None and batch is None else None
+        graph = from_edge_index(data, edge_weight, num_nodes, batch) if found is None else found
+        edge_index = data.to(torch.int64)
     else:
-        graph = from_data(data)
+        found = _listed(data)
+        graph = from_data(data) if found is None else found
         edge_index = data.edge_index.to(torch.int64) if data.edge_index is not None else graph.index
         x = data.get("x") if x is None else x
         edge_attr = data.get("edge_attr") if edge_attr is None else edge_attr
     return graph, edge_index, x, edge_attr
+
+
+def _listed(data: Any) -> Incidence | None:
+    """The operator of a PyG `Data` or `Batch` without weights, if :func:`listed_graph` can read it."""
+    from torch_geometric.data import Data
+
+    if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):
+        return None
+    if data.get("edge_weight") is not None or data.get("incidence_index") is not None:
+        return None
+    batch = data.get("batch")
+    return listed_graph(data.edge_index, data.num_nodes, batch, getattr(data, "num_graphs", None))

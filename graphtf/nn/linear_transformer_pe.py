@@ -8,10 +8,12 @@ from typing import Any, Literal, cast, overload
 import torch
 from torch import Tensor, nn
 
+from graphtf.compiled import is_traced
 from graphtf.incidence import Incidence
 from graphtf.nn.build import build_conductances, build_memory, build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
 from graphtf.nn.head_encoding import encode_heads, head_mixes
+from graphtf.nn.heads import contiguous
 from graphtf.nn.inputs import graph_parts
 from graphtf.nn.network_encoding import encode_network
 from graphtf.nn.pair_encoding import encode_all_pairs
@@ -263,9 +265,14 @@ class LinearTransformerPE(nn.Module):
         """
         if self.config.init == "random":
             return encode_random(self, graph, pairs, mix, listed, x, edge_attr)
-        if self.many_heads:
+        if self.many_heads or (mix is None and self._runs_in_loops(graph)):
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
         return encode_network(self, graph, pairs, mix)
+
+    def _runs_in_loops(self, graph: Incidence) -> bool:
+        """Whether the compiled loops, made for several networks, encode a single one too."""
+        plain = self.config.init == "basis" and self.config.normalization == "sym" and graph.scale is None
+        return plain and not is_traced() and contiguous(graph) is not None
 
     def coefficients(self, dtype: torch.dtype = torch.float64, head: int = 0) -> Tensor:
         r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that are the columns of the encoding.
