@@ -24,11 +24,15 @@ def has_numba() -> bool:
 
 
 def is_traced() -> bool:
-    """Whether `torch.compile` traces or `torch.func` transforms what is computed: tensors have no numbers then.
+    """Whether torch traces or transforms what is computed, so that it must see every operation on tensors.
+
+    That is inside of `torch.compile`, `torch.jit.trace`, `torch.func` and `torch.autograd.forward_ad`.
 
     Example:
         >>> is_traced()
         False
     """
     transformed: Any = torch._C._functorch.peek_interpreter_stack()
-    return transformed is not None or torch.compiler.is_compiling()
+    scripted: bool = torch._C._get_tracing_state() is not None
+    forward = torch.autograd.forward_ad._current_level >= 0
+    return transformed is not None or forward or scripted or torch.compiler.is_compiling()

@@ -50,6 +50,9 @@ class Incidence:
     Reference: Cheng, Carin, Sra, "Graph Transformers Dream of Electric Flow", ICLR 2025, section 2.
     """
 
+    _starts: tuple[Tensor, Tensor] | None = None  # [G + 1] of nodes and of edges, where every graph's lie in a row
+    _listed: tuple[Tensor, int, Tensor] | None = None  # edge_index, its version, columns of its edges
+
     def __init__(
         self,
         index: Tensor,
@@ -87,8 +90,6 @@ class Incidence:
         self.num_graphs = num_graphs
         self.scale: Tensor | None = None  # [n]; the operator is diag(scale) B
         self._components: Tensor | None = None
-        self._starts: tuple[Tensor, Tensor] | None = None  # [G + 1] of nodes and of edges, where graphs lie in a row
-        self._listed: tuple[Tensor, int, Tensor] | None = None  # edge_index, its version, columns of its edges
 
     @classmethod
     def from_edge_index(

@@ -175,7 +175,8 @@ def edge_at(graph: Incidence, pairs: Tensor) -> Tensor:
 
     Args:
         graph: plain or normalized operator.
-        pairs: `[2, P]` nodes, in any order.
+        pairs: `[2, P]` nodes of the graph, in any order. For the list that it was read from the operator remembers the
+            answer; do not change that in place.
 
     Example:
         >>> from graphtf import Incidence

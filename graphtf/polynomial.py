@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from graphtf.attention import StructuredAttention
-from graphtf.compiled import is_traced
+from graphtf.differentiable import by_tensors, is_differentiated_again, stays_in_torch
 from graphtf.transformer import LinearTransformer
 
 
@@ -72,7 +72,7 @@ def stacked_coefficients(transformers: Sequence[LinearTransformer], identity: Te
     state = identity.new_zeros(heads, len(identity), first.num_layers + 1)  # [H, p, degree + 1]
     state[:, :, 0] = identity
     inputs = kept, -moved, state, first.loops
-    states = torch.stack(_recurrence(*inputs), 1) if _stays_in_torch(state) else _Recurrence.apply(*inputs)
+    states = torch.stack(_recurrence(*inputs), 1) if stays_in_torch(state) else _Recurrence.apply(*inputs)
     return states[:, :, first.registers.index(first.readout)]
 
 
@@ -87,12 +87,6 @@ def _recurrence(a: Any, c: Any, state: Any, loops: int) -> list[Any]:
             state = a[:, layer] @ state + c[:, layer] @ (state @ shift)
             states.append(state)
     return states
-
-
-def _stays_in_torch(x: Tensor) -> bool:
-    """Whether torch traces or transforms what is computed, or `x` is many tensors at once: no array holds it then."""
-    batched: bool = torch._C._functorch.is_legacy_batchedtensor(x)
-    return batched or is_traced()
 
 
 def _array(x: Tensor) -> Any:
@@ -116,13 +110,11 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         a, c, state, states = ctx.saved_tensors
-        again = torch.is_grad_enabled()  # the derivative is to be differentiated again
-        if again or _stays_in_torch(gradients[0]):
-            with torch.enable_grad():
-                found = torch.stack(_recurrence(a, c, state, ctx.loops), 1)
-            wanted = [t for t in (a, c, state) if t.requires_grad]
-            each = iter(torch.autograd.grad(found, wanted, gradients[0], create_graph=again))
-            return *(next(each) if t.requires_grad else None for t in (a, c, state)), None
+        if is_differentiated_again(gradients[0]):
+            again = by_tensors(
+                lambda a, c, x: torch.stack(_recurrence(a, c, x, ctx.loops), 1), (a, c, state), gradients
+            )
+            return *again, None
         g, x = _array(gradients[0]), _array(states)
         A, C = (_array(t).swapaxes(-1, -2) for t in (a, c))
         of_a, of_c, layers = np.zeros(a.shape, x.dtype), np.zeros(a.shape, x.dtype), a.shape[1]

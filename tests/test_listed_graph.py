@@ -6,6 +6,7 @@ from torch_geometric.data import Batch, Data
 
 from graphtf.convert import from_edge_index
 from graphtf.datasets import clean_leads_smiles, zinc_graph
+from graphtf.incidence import Incidence
 from graphtf.layout import edge_at
 from graphtf.nn import LinearTransformerPE
 from graphtf.nn.heads import contiguous
@@ -107,12 +108,98 @@ def test_one_network_is_encoded_by_the_loops_as_by_tensor_operations(monkeypatch
     batch = batches()["molecules"]
     weight = torch.rand(batch.edge_index.shape[1] // 2).double() + 0.5
     graph = from_edge_index(batch.edge_index, None, batch.num_nodes, batch.batch)
-    pairs = torch.cat([batch.edge_index, torch.tensor([[0, 0, 3], [0, 2, 40]])], 1)  # an atom, a pair, two molecules
     encoder, found = LinearTransformerPE(k=7, start="electric").double(), []
+    assert encoder._runs_in_loops(graph)
     for loops in (True, False):
         if not loops:
             monkeypatch.setattr(LinearTransformerPE, "_runs_in_loops", lambda self, graph: False)
         w = weight.clone().requires_grad_()
-        node, edge = encoder.encode(graph._replace(weight=w), pairs)
+        node, edge = encoder.encode(graph._replace(weight=w), batch.edge_index, listed=batch.edge_index)
+        assert ("_Entries" in str(graph_of(node))) == loops
         found.append((node, edge, *torch.autograd.grad(node.square().sum() + edge.sum(), [w, *encoder.parameters()])))
     torch.testing.assert_close(*found)
+
+
+def graph_of(x):
+    """Names of the functions that a tensor comes from."""
+    seen, waiting = set(), [x.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [other for other, _ in node.next_functions]
+    return sorted(node.name() for node in seen)
+
+
+@pytest.mark.parametrize("options", [{}, {"heads": 2, "leverage": True}, {"start": "electric", "memory": True}])
+@pytest.mark.parametrize("what", ["edges", "pairs"])
+def test_second_derivatives(options, what):
+    graph = Incidence(torch.tensor([[0, 0, 1, 3], [1, 2, 2, 4]]), None, 6, torch.tensor([0, 0, 0, 1, 1, 1]))
+    encoder = LinearTransformerPE(k=3, **options).double()
+
+    def encode(w):
+        there = graph._replace(weight=w)
+        if what == "pairs":
+            return encoder.all_pairs(there).square().sum()
+        return encoder.encode(there, graph.index)
+
+    w = (torch.rand(graph.num_edges, generator=torch.Generator().manual_seed(0)).double() + 0.5).requires_grad_()
+    assert torch.autograd.gradgradcheck(encode, (w,))
+
+
+def test_parallel_columns_add_up():
+    graph = Incidence(torch.tensor([[0, 0, 1], [1, 1, 2]]), torch.ones(3).double())
+    node, edge = LinearTransformerPE(k=2).double().encode(graph, graph.index)
+    expected = torch.tensor([2 / 3, 1.0, 1 / 3]).double()
+    torch.testing.assert_close(node[:, 1], expected)
+    walk = torch.tensor([2.0, 2.0, 1.0]).double() / torch.tensor([6.0, 6.0, 3.0]).double().sqrt()
+    torch.testing.assert_close(edge[:, 0], walk)
+
+
+def test_what_inference_remembers_can_be_trained_on():
+    graph, encoder = from_edge_index(TRIANGLE), LinearTransformerPE(k=3)
+    with torch.inference_mode():
+        encoder.all_pairs(graph)
+    encoder.all_pairs(graph).sum().backward()
+    w = torch.ones(3, requires_grad=True)
+    LinearTransformerPE(k=3).encode(graph._replace(weight=w), graph.index)[0].sum().backward()
+    assert torch.isfinite(w.grad).all()
+    assert graph.split_components()._starts is None
+
+
+@pytest.mark.parametrize("node", [-1, 5])
+def test_pairs_of_nodes_that_are_not_there(node):
+    for options in ({}, {"heads": 2}):
+        with pytest.raises(IndexError):
+            LinearTransformerPE(k=2, **options).encode(from_edge_index(TRIANGLE), torch.tensor([[0], [node]]))
+
+
+@pytest.mark.parametrize(
+    ("error", "options"),
+    [
+        (ValueError, {"num_nodes": -1}),
+        (TypeError, {"num_nodes": 3.0}),
+        (TypeError, {"num_nodes": True}),
+        (TypeError, {"num_nodes": torch.tensor(3)}),
+    ],
+)
+def test_wrong_numbers_are_refused_as_before(error, options):
+    with pytest.raises(error, match="num_nodes"):
+        LinearTransformerPE(k=2)(TRIANGLE, **options)
+    with pytest.raises(TypeError, match="batch must be an integer tensor"):
+        LinearTransformerPE(k=2)(Data(edge_index=TRIANGLE, num_nodes=3, batch=[0, 0, 0]))
+
+
+def test_forward_mode_and_vectorised_jacobians():
+    w, encoder = torch.rand(6).double() + 0.5, LinearTransformerPE(k=3).double()
+    w = (w + w[[2, 4, 0, 5, 1, 3]]) / 2  # the same both ways
+
+    def encode(w):
+        return encoder(TRIANGLE, w + w[[2, 4, 0, 5, 1, 3]], num_nodes=3)
+
+    plain = torch.autograd.functional.jacobian(encode, w)
+    torch.testing.assert_close(torch.autograd.functional.jacobian(encode, w, vectorize=True), plain)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(w, torch.ones_like(w))
+        tangent = torch.autograd.forward_ad.unpack_dual(encode(dual)).tangent
+    torch.testing.assert_close(tangent, plain.sum(-1))

@@ -3,17 +3,21 @@
 import copy
 import json
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch.nn.functional import linear as plain
 from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
 
 from graphtf.datasets import clean_leads_smiles, zinc_graph
-from graphtf.models import BACKBONES
+from graphtf.models import BACKBONES, GraphTransformerLayer
 from graphtf.models import linear as linear_module
-from graphtf.quiet import global_settings_kept
+from graphtf.models.base import GraphModel
+from graphtf.quiet import global_settings_kept, quiet
 from graphtf.train import TrainConfig, train
 from graphtf.train.encodings import build_encoding, build_transform
+from graphtf.train.regressor import MoleculeRegressor
 
 MOLECULES = [zinc_graph(smiles) for smiles in clean_leads_smiles("val")[:60]]
 ATOM = Data(x=torch.tensor([[0]]), edge_index=torch.empty(2, 0, dtype=torch.int64), edge_attr=torch.empty(0).long())
@@ -85,16 +89,76 @@ def test_models_stay_near_what_they_are(monkeypatch, backbone, pe, own):
     assert float(torch.nn.functional.cosine_similarity(gradient, of_near, dim=0)) > 0.98
 
 
-def test_dropout_and_attention_bias_under_autocast():
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_dropout_and_attention_bias_under_autocast(rate):
     encoding = build_encoding("conductances", 4)
     model = BACKBONES["gps"](
-        32, 2, 4, encoding=encoding, dropout=0.1, attention_dropout=0.1, norm="layer", attention_bias=True
+        32, 2, 4, encoding=encoding, dropout=rate, attention_dropout=rate, norm="layer", attention_bias=True
     )
     with torch.autocast(**HALF):
         loss = model(Batch.from_data_list([*MOLECULES, ATOM])).square().mean()
         loss.backward()  # also inside, where many call it
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert float(model.pair_weight.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("own", EITHER)
+def test_penalties_of_gradients_under_autocast(monkeypatch, own):
+    monkeypatch.setattr(linear_module, "has_fast_bfloat16", lambda: own)
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(linear_module.Linear(16, 32), torch.nn.Tanh(), linear_module.Linear(32, 1))
+    x, found = torch.randn(2048, 16, requires_grad=True), []
+    for half in (False, True):
+        with torch.autocast(**HALF, enabled=half):
+            out = net(x)
+        (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+        of_weights = torch.autograd.grad(slope.square().sum(), [*net.parameters()][:3])
+        found.append(torch.cat([g.flatten() for g in of_weights]))
+    assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.02
+
+
+def test_states_of_half_precision_from_other_layers():
+    class Plain(GraphModel):
+        def __init__(self):
+            super().__init__(16, 1, 28, 4, 1, "sum")
+            self.layer = torch.nn.Linear(16, 16)
+            self.add_head(1, None)
+
+        def propagate(self, h, e, data, batch, num_graphs):
+            return self.layer(h)
+
+    batch = Batch.from_data_list(MOLECULES)
+    with torch.autocast(**HALF):
+        assert Plain()(batch).dtype == torch.float32
+        h, e = torch.ones(len(batch.x), 16).bfloat16(), torch.ones(batch.num_edges, 16)
+        h, e = GraphTransformerLayer(16, 4)(h, e, batch.edge_index)
+    assert torch.isfinite(h).all()
+
+
+def test_shapes_on_the_meta_device():
+    batch = Batch.from_data_list(MOLECULES)
+    for name in ("gine", "transformer"):
+        assert BACKBONES[name](16, 1).to("meta")(batch.to("meta")).shape == (len(MOLECULES), 1)
+
+
+def test_a_trainer_s_own_precision_is_kept(small, tmp_path):
+    seen = set()
+
+    def look(module, inputs, output):
+        seen.add(torch.is_autocast_enabled("cpu"))
+
+    module = MoleculeRegressor("none", 0, {"channels": 16, "num_layers": 1}, backbone="gine")
+    module.model.norms[0].register_forward_hook(look)
+    loader = DataLoader(MOLECULES, batch_size=30)
+    for graph in MOLECULES:
+        graph.y = torch.zeros(1)
+    trainer = pl.Trainer(
+        precision="bf16-mixed", accelerator="cpu", max_epochs=1, num_sanity_val_steps=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    with quiet():
+        trainer.fit(module, loader, loader)
+    assert seen == {True}
 
 
 def test_training_in_half_precision_and_evaluation_in_single(small, tmp_path):

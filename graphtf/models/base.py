@@ -13,6 +13,7 @@ from graphtf.models.linear import Linear
 from graphtf.models.norms import BatchNorm
 from graphtf.nn.categories import CategoricalEmbedding
 from graphtf.nn.repeated import map_rows
+from graphtf.precision import full_precision
 from graphtf.validate import check_choice, check_positive_int
 
 READOUTS = ("mean", "sum")
@@ -103,10 +104,9 @@ class GraphModel(nn.Module):
             e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
         more = {}
         if self.encoding is not None and self.node_projection is not None:
-            # Powers of a matrix do not survive eight bits, nor do the small differences between their entries.
-            with torch.autocast(h.device.type, enabled=False):
-                node, edge, pairs = self.encode(self.encoding, data)
-                more = {} if pairs is None else {"pairs": pairs}
+            node, edge, pairs = self.encode(self.encoding, data)
+            more = {} if pairs is None else {"pairs": pairs}
+            with full_precision(h.device.type):  # encodings of two places may differ little
                 h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
                 if self.edge_projection is not None:
                     edge = _rows(edge, num_edges, "the encoding", "edges")
@@ -120,8 +120,8 @@ class GraphModel(nn.Module):
         pooled = h.new_zeros(graphs, h.shape[1]).index_add(0, batch, h)
         if self.readout == "mean":
             pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)
-        with torch.autocast(pooled.device.type, enabled=False):  # predictions keep all their digits
-            return self.head(pooled)
+        with full_precision(pooled.device.type):  # predictions keep all their digits
+            return self.head(pooled.to(next(self.head.parameters()).dtype))
 
 
 def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.amp import custom_bwd, custom_fwd
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from graphtf.models.dense_layout import DenseLayout
+from graphtf.precision import full_precision
 
 
 def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, rate: float = 0.0) -> Tensor:
@@ -40,7 +40,7 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
     """
     if bias is not None and len(layout.groups) > 1:
         raise ValueError(f"a bias needs a layout of one group, but this one has {len(layout.groups)}")
-    with torch.autocast(qkv.device.type, enabled=False):  # half precision would make the mask of the padding infinite
+    with full_precision(qkv.device.type):  # half precision would make the mask of the padding infinite
         return _attend_to_all(qkv, layout, bias, rate)
 
 
@@ -89,8 +89,12 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @custom_bwd(device_type="cpu")
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "attention over all pairs of nodes has no second derivatives on the CPU; leave out create_graph=True, "
+                "or use a model without it, GINE or GraphTransformer"
+            )
         (rows, *weights), layout = ctx.saved_tensors, ctx.layout
         width, of_bias = rows.shape[-1], None
         of_rows = torch.empty_like(rows)

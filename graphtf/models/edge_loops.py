@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch_geometric.utils import softmax
 
 from graphtf.compiled import has_numba
+from graphtf.differentiable import by_tensors, is_differentiated_again
 
 SMALLEST = 2048  # edges that are worth a thread
 
@@ -143,7 +143,11 @@ def attend_along_edges(
     """
     if loops is not None and loops.fit(qkv, e):
         return _Attention.apply(qkv, e, heads, loops)
-    source, target = edge_index
+    dtype = torch.promote_types(qkv.dtype, e.dtype)
+    return _attend(qkv.to(dtype), e.to(dtype), edge_index[0], edge_index[1], heads)
+
+
+def _attend(qkv: Tensor, e: Tensor, source: Tensor, target: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     n, width = len(qkv), e.shape[1]
     q, k, v = qkv.split(width, 1)
     w = q.index_select(0, target) * k.index_select(0, source) * e
@@ -165,11 +169,17 @@ class _Messages(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.models import edge_loops_numba
 
         h, e = ctx.saved_tensors
+        if is_differentiated_again(grad):
+            source, target = ctx.loops.source, ctx.loops.target
+
+            def messages(h: Tensor, e: Tensor) -> Tensor:
+                return torch.zeros_like(h).index_add(0, target, (h.index_select(0, source) + e).relu())
+
+            return grad, *by_tensors(messages, (h, e), (grad,)), None
         of_h, of_e = torch.zeros_like(h), torch.empty_like(e)
         ctx.loops.run(edge_loops_numba.gine_gradient, h, e, grad.contiguous(), of_h, of_e)
         return grad, of_h, of_e, None
@@ -190,11 +200,13 @@ class _Attention(torch.autograd.Function):
         return out, w
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_out: Tensor, of_w: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, of_out: Tensor, of_w: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.models import edge_loops_numba
 
         qkv, e, alpha = ctx.saved_tensors
+        if is_differentiated_again(of_out):
+            ends, heads = (ctx.loops.source, ctx.loops.target), alpha.shape[1]
+            return *by_tensors(lambda x, y: _attend(x, y, *ends, heads), (qkv, e), (of_out, of_w)), None, None
         of_qkv, of_e = torch.zeros_like(qkv), torch.empty_like(e)
         scratch, mean = torch.empty_like(alpha), alpha.new_zeros(len(qkv), alpha.shape[1])
         arguments = (qkv, e, alpha, of_w.contiguous(), of_out.contiguous(), of_qkv, of_e, scratch, mean)

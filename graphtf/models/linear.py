@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from graphtf.compiled import is_traced
+from graphtf.differentiable import is_differentiated_again
+from graphtf.precision import is_autocast
 
 FEWEST = 1024  # rows that are worth it
 BLOCK = 256  # oneDNN compiles a program for every number of rows, and keeps it: it gets multiples of this many alone
@@ -43,7 +44,7 @@ def prefers_onednn() -> bool:
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies numbers of type bfloat16 by instructions of its own, known to oneDNN.
+    """Whether this is an x86 processor with instructions for bfloat16 (AVX-512), which oneDNN then uses.
 
     Example:
         >>> isinstance(has_fast_bfloat16(), bool)
@@ -66,14 +67,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
         tensor([[11.]])
     """
-    device = x.device.type
-    suits = x.dim() == 2 and len(x) >= FEWEST and device == "cpu" and x.dtype == weight.dtype == torch.float32
-    suits = suits and 0 < x.shape[1] == weight.shape[1] and not is_traced()  # torch says what does not fit
-    if not torch.is_autocast_enabled(device):
+    suits = _suits(x, weight, bias)
+    if not is_autocast(x.device.type):
         return _Linear.apply(x, weight, bias) if suits and prefers_onednn() else functional.linear(x, weight, bias)
     if suits and has_fast_bfloat16() and torch.get_autocast_dtype("cpu") == torch.bfloat16:
         return _HalfLinear.apply(x, weight, bias)
     return functional.linear(x, weight, bias).to(x.dtype)
+
+
+def _suits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether these are many rows of single precision on the CPU; torch says what does not fit."""
+    if is_traced() or x.dim() != 2 or weight.dim() != 2 or len(x) < FEWEST or not 0 < x.shape[1] == weight.shape[1]:
+        return False
+    given = [x, weight] if bias is None else [x, weight, bias]
+    fits = bias is None or bias.shape == weight.shape[:1]
+    return fits and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
 
 
 class Linear(nn.Linear):
@@ -96,13 +104,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
+        if is_differentiated_again(grad):
+            return _by_tensors(x, weight, grad, ctx.needs_input_grad)
         of_x, of_weight, of_bias = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # of a derivative that is to be differentiated again
-            by_x, by_weight = grad @ weight if of_x else None, grad.t() @ x if of_weight else None
-        else:
-            grad = grad.contiguous()
-            by_x = _product(grad, weight.t(), None) if of_x else None
-            by_weight = _sum_of_products(grad, x) if of_weight else None
+        grad = grad.contiguous()
+        by_x = _product(grad, weight.t(), None) if of_x else None
+        by_weight = _sum_of_products(grad, x) if of_weight else None
         return by_x, by_weight, grad.sum(0) if of_bias else None
 
 
@@ -111,19 +118,28 @@ class _HalfLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        low, weight = _half_rows(x), weight.to(torch.bfloat16)
-        ctx.save_for_backward(low, weight)
-        return _onednn(low, weight, None if bias is None else bias.to(torch.bfloat16))[: len(x)].to(x.dtype)
+        low, half = _half_rows(x), weight.to(torch.bfloat16)
+        ctx.save_for_backward(x, weight, low, half)
+        return _onednn(low, half, None if bias is None else bias.to(torch.bfloat16))[: len(x)].to(x.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
+        full_x, full_weight, x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
+        if is_differentiated_again(grad):
+            return _by_tensors(full_x, full_weight, grad, ctx.needs_input_grad)
         low = _half_rows(grad)
         by_x = _onednn(low, weight.t(), None)[: len(grad)].to(grad.dtype) if of_x else None
         by_weight = torch.mm(low.t(), x).to(grad.dtype) if of_weight else None
         return by_x, by_weight, grad.sum(0) if of_bias else None
+
+
+def _by_tensors(
+    x: Tensor, weight: Tensor, grad: Tensor, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    of_x, of_weight, of_bias = wanted
+    by_x, by_weight = grad @ weight if of_x else None, grad.mT @ x if of_weight else None
+    return by_x, by_weight, grad.sum(-2) if of_bias else None
 
 
 def _half_rows(x: Tensor) -> Tensor:

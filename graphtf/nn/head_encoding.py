@@ -13,6 +13,7 @@ from graphtf.nn.heads import head_entries, head_leverages
 from graphtf.nn.repeated import repeat_rows
 from graphtf.polynomial import stacked_coefficients
 from graphtf.powers import power_entries
+from graphtf.precision import full_precision
 from graphtf.transformer import LinearTransformer
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def encode_heads(
         ValueError: the operator is normalized, or features are missing.
     """
     config, parameter = module.config, module.transformer.stack[0].value.dtype
-    with torch.autocast(graph.device.type, enabled=False):
+    with full_precision(graph.device.type):
         at = edge_at(graph, pairs)
         graph, weight = networks(module, graph, listed, x, edge_attr, at if pairs is listed else None)
         powers = head_entries(graph, weight, config.k)

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from graphtf.compiled import has_numba
+from graphtf.differentiable import by_tensors, is_differentiated_again
 from graphtf.incidence import Incidence
+from graphtf.nn.blocks import Blocks, block_leverages, block_powers
 from graphtf.powers import power_entries
 
 LARGEST = 128  # nodes of a graph in the compiled loops
@@ -89,15 +90,19 @@ def head_leverages(graph: Incidence, weight: Tensor) -> Tensor:
 
 
 def contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
-    """`[G + 1]` starts of nodes and of edges of the graphs of a batch; `None` where the compiled loops do not apply."""
+    """`[G + 1]` starts of nodes and of edges of the graphs of a batch; `None` where the compiled loops do not apply.
+
+    The operator remembers them.
+    """
     if graph.device.type != "cpu" or not has_numba() or graph.num_nodes == 0:
         return None
     if graph._starts is None:
-        batch, of_edge = graph.batch, graph.batch[graph.index[0]]
-        if not (bool((batch[1:] >= batch[:-1]).all()) and bool((of_edge[1:] >= of_edge[:-1]).all())):
-            return None
-        counts = [torch.bincount(part, minlength=graph.num_graphs) for part in (batch, of_edge)]
-        nodes, edges = (torch.cat([count.new_zeros(1), count.cumsum(0)]) for count in counts)
+        with torch.inference_mode(False):  # they are remembered, and may be saved for a derivative later
+            batch, of_edge = graph.batch, graph.batch[graph.index[0]]
+            if not (bool((batch[1:] >= batch[:-1]).all()) and bool((of_edge[1:] >= of_edge[:-1]).all())):
+                return None
+            counts = [torch.bincount(part, minlength=graph.num_graphs) for part in (batch, of_edge)]
+            nodes, edges = (torch.cat([count.new_zeros(1), count.cumsum(0)]) for count in counts)
         graph._starts = nodes, edges
     return None if int(graph._starts[0].diff().max()) > LARGEST else graph._starts
 
@@ -127,11 +132,15 @@ class _Entries(torch.autograd.Function):
         return node, edge
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.nn import powers_numba
 
         off, diagonal, u, v, nodes, edges = ctx.saved_tensors
+        if is_differentiated_again(gradients[0]):
+            degree = gradients[0].shape[2]
+            blocks = Blocks.of(nodes)
+            found = by_tensors(lambda a, b: block_powers(a, b, u, v, blocks, degree)[1:], (off, diagonal), gradients)
+            return *found, None, None, None, None, None
         arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal, *gradients)]
         wanted = ctx.needs_input_grad[1]
         of_off, of_diagonal = torch.empty_like(off), torch.empty_like(diagonal if wanted else diagonal[:0])
@@ -150,15 +159,17 @@ class _Leverages(torch.autograd.Function):
         size = len(w) * int(nodes.diff().square().sum()) if ctx.needs_input_grad[0] else 0
         leverage, kept = torch.empty_like(w), w.new_empty(size)
         leverage_numba.leverages(*[t.numpy() for t in (nodes, edges, u, v, w, leverage, kept)])
-        ctx.save_for_backward(u, v, nodes, edges, w, leverage, kept)
+        ctx.save_for_backward(u, v, nodes, edges, w, leverage, kept, weight)
         return leverage.to(weight.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.nn import leverage_numba
 
-        u, v, nodes, edges, w, leverage, kept = ctx.saved_tensors
+        u, v, nodes, edges, w, leverage, kept, weight = ctx.saved_tensors
+        if is_differentiated_again(gradients[0]):
+            found = by_tensors(lambda weight: block_leverages(weight, u, v, Blocks.of(nodes)), (weight,), gradients)
+            return *found, None, None, None, None
         of_leverage, of_w = gradients[0].double().contiguous(), torch.empty_like(w)
         arrays = [t.numpy() for t in (nodes, edges, u, v, w, leverage, kept, of_leverage, of_w)]
         leverage_numba.gradients(*arrays)

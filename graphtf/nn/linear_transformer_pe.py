@@ -262,15 +262,23 @@ class LinearTransformerPE(nn.Module):
 
         Returns:
             `[n, node_channels]` and `[P, edge_channels]`.
+
+        Raises:
+            IndexError: a pair has a node that the graph has not.
         """
         if self.config.init == "random":
             return encode_random(self, graph, pairs, mix, listed, x, edge_attr)
-        if self.many_heads or (mix is None and self._runs_in_loops(graph)):
+        edges = pairs is listed or pairs is graph.index or pairs.shape[1] == 0
+        if not edges:
+            low, high = (int(value) for value in pairs.aminmax())
+            if low < 0 or high >= graph.num_nodes:
+                raise IndexError(f"pairs hold nodes {low} ... {high}, but the graph has 0 ... {graph.num_nodes - 1}")
+        if self.many_heads or (edges and mix is None and self._runs_in_loops(graph)):
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
         return encode_network(self, graph, pairs, mix)
 
     def _runs_in_loops(self, graph: Incidence) -> bool:
-        """Whether the compiled loops, made for several networks, encode a single one too."""
+        """Whether the compiled loops, made for several networks and the edges of graphs, encode a single one too."""
         plain = self.config.init == "basis" and self.config.normalization == "sym" and graph.scale is None
         return plain and not is_traced() and contiguous(graph) is not None
 

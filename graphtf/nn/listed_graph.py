@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,9 +11,7 @@ from graphtf.compiled import has_numba, is_traced
 from graphtf.incidence import Incidence
 
 
-def listed_graph(
-    edge_index: Tensor, num_nodes: int | None, batch: Tensor | None, num_graphs: int | None
-) -> Incidence | None:
+def listed_graph(edge_index: Tensor, num_nodes: Any, batch: Tensor | None, num_graphs: Any) -> Incidence | None:
     """What :func:`graphtf.convert.from_edge_index` makes of a sorted list that has every edge both ways, once.
 
     The operator remembers where each listed edge is among its columns (:func:`graphtf.layout.edge_at`), and where the
@@ -34,14 +34,17 @@ def listed_graph(
         >>> listed_graph(torch.tensor([[0, 1], [1, 2]]), 3, None, None) is None
         True
     """
+    numbers = [num_nodes] if batch is None else [num_nodes, num_graphs]
     whole = [edge_index] if batch is None else [edge_index, batch]
-    if num_nodes is None or any(t.device.type != "cpu" or t.dtype != torch.int64 for t in whole):
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        return None
+    if not all(isinstance(t, Tensor) and t.device.type == "cpu" and t.dtype == torch.int64 for t in whole):
         return None
     if not has_numba() or is_traced() or edge_index.dim() != 2 or len(edge_index) != 2 or edge_index.shape[1] % 2:
         return None
     if batch is None:
         batch, num_graphs = edge_index.new_zeros(num_nodes), 1
-    if num_graphs is None or batch.shape != (num_nodes,):
+    if batch.shape != (num_nodes,):
         return None
     from graphtf.nn import listed_graph_numba
 

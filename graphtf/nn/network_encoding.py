@@ -11,6 +11,7 @@ from graphtf.incidence import Incidence
 from graphtf.nn.head_encoding import HALF
 from graphtf.nn.slots_encoding import encode_slots
 from graphtf.powers import power_entries
+from graphtf.precision import full_precision
 
 if TYPE_CHECKING:
     from graphtf.nn.linear_transformer_pe import LinearTransformerPE
@@ -35,7 +36,7 @@ def encode_network(
     """
     config, parameter = module.config, module.transformer.stack[0].value.dtype
     dtype = torch.promote_types(graph.dtype, parameter)
-    with torch.autocast(graph.device.type, enabled=False):
+    with full_precision(graph.device.type):
         graph = graph if graph.dtype == dtype else graph.to(dtype)
         if config.init == "slots" or config.normalization == "spectral":
             graph = graph.split_components()  # no component may change the encoding of another

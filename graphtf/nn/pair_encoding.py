@@ -13,6 +13,7 @@ from graphtf.nn.head_encoding import HALF, head_mixes, mix_entries, networks, nu
 from graphtf.nn.heads import walk_entries
 from graphtf.nn.pair_powers import NodePairs, node_pairs, pair_polynomials
 from graphtf.nn.random_encoding import encode_random
+from graphtf.precision import full_precision
 
 if TYPE_CHECKING:
     from graphtf.nn.linear_transformer_pe import LinearTransformerPE
@@ -90,7 +91,7 @@ def _by_powers(
     config, parameter = module.config, module.transformer.stack[0].value.dtype
     node: Tensor | None
     edge: Tensor | None
-    with torch.autocast(graph.device.type, enabled=False):
+    with full_precision(graph.device.type):
         at = edge_at(graph, listed)
         if module.many_heads or (graph.scale is None and config.normalization == "sym"):
             graph, weight = networks(module, graph, listed, x, edge_attr, at)

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from graphtf.differentiable import by_tensors, is_differentiated_again
 from graphtf.incidence import Incidence
 from graphtf.layout import local_index
+from graphtf.nn.blocks import Blocks, block_powers
 from graphtf.nn.heads import contiguous
 
 
@@ -77,23 +78,17 @@ def pair_polynomials(
     where = contiguous(graph)
     if where is not None:
         return _Polynomials.apply(off, diagonal, maps, *graph.index, *where, apart)
-    local, N = local_index(graph)
-    heads, G = len(off), graph.num_graphs
-    row = (graph.batch * N + local) * N
+    local, size = local_index(graph)
+    blocks = Blocks(graph.batch * size + local, local, size, graph.num_graphs)
     u, v = graph.index
-    at_edge, own = row[u] + local[v], row + local
-    at = torch.cat([at_edge, row[v] + local[u], own])
-    entries = torch.cat([off, off, diagonal], 1)
-    walk = entries.new_zeros(heads, G * N * N).index_add(1, at, entries).view(heads * G, N, N)
-    identity = walk.new_zeros(G * N * N).index_fill_(0, own, 1.0).expand(heads, -1)
-    power, powers = walk, [identity]
-    for j in range(1, maps.shape[2]):
-        power = torch.bmm(walk, power) if j > 1 else walk
-        powers.append(power.view(heads, -1))
-    stack = torch.stack(powers, 1)  # [H, k + 1, G N N]
+    stack, node, edge = block_powers(off, diagonal, u, v, blocks, maps.shape[2] - 1)
+    return _polynomials(stack, maps, blocks, apart), node, edge
+
+
+def _polynomials(stack: Tensor, maps: Tensor, blocks: Blocks, apart: bool) -> Tensor:
+    """`[G, C, N, N]` from the powers `[H, k + 1, G N N]`."""
     out = (maps @ stack).flatten(0, 1) if apart else maps.transpose(0, 1).flatten(1) @ stack.flatten(0, 1)
-    node, edge = (stack[:, 1:].index_select(2, place).transpose(1, 2) for place in (own, at_edge))
-    return out.view(len(out), G, N, N).transpose(0, 1), node, edge
+    return out.view(len(out), blocks.number, blocks.size, blocks.size).transpose(0, 1)
 
 
 class _Polynomials(torch.autograd.Function):
@@ -114,6 +109,7 @@ class _Polynomials(torch.autograd.Function):
         from graphtf.nn import pair_powers_numba
 
         ctx.save_for_backward(off, diagonal, maps, u, v, nodes, edges)
+        ctx.apart = apart
         (heads, rows, terms), size = maps.shape, int(nodes.diff().max())
         out = off.new_zeros(len(nodes) - 1, heads * rows if apart else rows, size, size)
         node, edge = (off.new_empty(heads, number, terms - 1) for number in (diagonal.shape[1], off.shape[1]))
@@ -121,11 +117,18 @@ class _Polynomials(torch.autograd.Function):
         return out, node, edge
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.nn import pair_powers_numba
 
         off, diagonal, maps, u, v, nodes, edges = ctx.saved_tensors
+        if is_differentiated_again(gradients[0]):
+
+            def entries(off: Tensor, diagonal: Tensor, maps: Tensor) -> tuple[Tensor, ...]:
+                blocks = Blocks.of(nodes)
+                stack, node, edge = block_powers(off, diagonal, u, v, blocks, maps.shape[2] - 1)
+                return _polynomials(stack, maps, blocks, ctx.apart), node, edge
+
+            return *by_tensors(entries, (off, diagonal, maps), gradients), None, None, None, None, None
         found = [t.new_empty(t.shape) for t in (off, diagonal, maps)]  # filled, so contiguous
         pair_powers_numba.all_gradients(*_arrays(nodes, edges, u, v, off, diagonal, maps, *gradients, *found))
         return *found, None, None, None, None, None

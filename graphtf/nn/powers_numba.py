@@ -40,8 +40,8 @@ def _powers(P: Any, n: int, u: Any, v: Any, off: Any, diagonal: Any) -> None:
     for i in range(n):
         P[n + i, i] = diagonal[i]
     for e in range(len(u)):
-        P[n + u[e], v[e]] = off[e]
-        P[n + v[e], u[e]] = off[e]
+        P[n + u[e], v[e]] += off[e]  # columns may be parallel
+        P[n + v[e], u[e]] += off[e]
     for j in range(2 * n, len(P), n):
         for i in range(n):
             if diagonal[i] != 0.0:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from graphtf.incidence import Incidence
 from graphtf.layout import edge_at, local_index
 from graphtf.nn.head_encoding import leverages_of, networks
+from graphtf.precision import full_precision
 
 if TYPE_CHECKING:
     from graphtf.nn.linear_transformer_pe import LinearTransformerPE
@@ -56,7 +56,7 @@ def encode_random(
     matrix", Appl. Numer. Math. 57, 2007.
     """
     config, parameter = module.config, module.transformer.stack[0].value.dtype
-    with torch.autocast(graph.device.type, enabled=False):
+    with full_precision(graph.device.type):
         if graph.scale is None or module.many_heads:
             graph, weight = networks(module, graph, listed, x, edge_attr)
             split = graph.split_components()
@@ -131,7 +131,6 @@ class _Walk(torch.autograd.Function):
         return _walk(off, diagonal, x, u, v)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         off, diagonal, x, u, v = ctx.saved_tensors
         g = gradients[0]
@@ -148,7 +147,6 @@ class _Inner(torch.autograd.Function):
         return _products(x, y, u, v)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, y, u, v = ctx.saved_tensors
         g, needs = gradients[0], ctx.needs_input_grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -89,7 +90,8 @@ class MoleculeRegressor(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of the task: a mean over the targets that are there, in the batches of all processes together."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+        half = self.precision == "bf16-mixed"
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():  # or that of a trainer
             both = self._both(batch)
         errors, count = self.task.errors(*both)
         mean = errors.detach().sum() / count.clamp(min=1)

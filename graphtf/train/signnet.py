@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphtf.precision import full_precision
 from graphtf.validate import check_positive_int
 
 
@@ -76,16 +77,21 @@ class SignNet(nn.Module):
             ValueError: the data has no eigenvectors or eigenvalues, or not `k` of them.
         """
         v, values = (self._read(data, name) for name in (self.vectors, self.values))
+        with full_precision(v.device.type):  # v and -v must cancel where they should
+            node = self._encode(v, values, data.edge_index)
+        return (node, None) if return_edge else node
+
+    def _encode(self, v: Tensor, values: Tensor, edge_index: Tensor) -> Tensor:
         signed = torch.stack([v, -v], dim=1)  # [n, 2, k]
         h = torch.stack([signed, values.unsqueeze(1).expand_as(signed)], dim=-1)
-        source, target = data.edge_index
+        source, target = edge_index
         for i, (eps, network) in enumerate(zip(self.eps, self.phi, strict=True)):
             h = network(((1 + eps) * h).index_add(0, target, h.index_select(0, source)))
             if i < len(self.phi) - 1:
                 h = h.relu()
         there = (values > 0).to(h.dtype).unsqueeze(-1)
-        node = self.rho((h.sum(1) * there).flatten(1))
-        return (node, None) if return_edge else node
+        out: Tensor = self.rho((h.sum(1) * there).flatten(1))
+        return out
 
     def _read(self, data: Any, name: str) -> Tensor:
         value = data.get(name)
