@@ -18,7 +18,7 @@ def read_runs(folders: list[Path]) -> list[dict[str, Any]]:
     """Epochs, seed and last errors of finished runs, by epochs.
 
     Under a one-cycle schedule only the last epoch is comparable between runs: in the middle of a longer run the
-    learning rate is still large.
+    learning rate is still large. Results of an earlier call (`NAME.json`) stand for its runs.
 
     Raises:
         FileNotFoundError: a run is not finished.
@@ -27,6 +27,9 @@ def read_runs(folders: list[Path]) -> list[dict[str, Any]]:
     points: list[dict[str, Any]] = []
     first: TrainConfig | None = None
     for folder in folders:
+        if folder.suffix == ".json" and folder.is_file():
+            points += json.loads(folder.read_text(encoding="utf-8"))["runs"]
+            continue
         path = folder / "history.json"
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path}; give a run that has finished")

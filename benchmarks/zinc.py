@@ -6,7 +6,8 @@
 
 `ablation --run` first calls `graphtf compare` with the options that follow (and the encodings of `COMPARED`, unless
 `--pe` names others); called again, it goes on where it was stopped. `curve` takes runs that differ in the number of
-epochs, and perhaps the seed, alone. Both write NAME.json and NAME.md into `--results` and NAME.png into `--figures`.
+epochs, and perhaps the seed, alone; an earlier NAME.json stands for its runs. Both write NAME.json and NAME.md into
+`--results` and NAME.png into `--figures`.
 """
 
 from __future__ import annotations

@@ -131,6 +131,16 @@ def test_the_law_is_found(curve):
     assert wider[1] - wider[0] > 1.5 * (high - low)
 
 
+def test_earlier_results_stand_for_their_runs(curve, tmp_path):
+    earlier, run = tmp_path / "curve.json", tmp_path / "run"
+    old = {"epochs": 30, "seed": 0, "val_mae": 0.2, "train_mae": None}
+    earlier.write_text(json.dumps({"runs": [old]}))
+    run.mkdir()
+    (run / "history.json").write_text(json.dumps([{"val_mae": 0.4}, {"val_mae": 0.3}]))
+    new = {"epochs": 2, "seed": None, "val_mae": 0.3, "train_mae": None}
+    assert curve.read_runs([earlier, run]) == [new, old]
+
+
 def test_three_points_have_no_freedom(curve):
     points = [{"epochs": t, "seed": 0, "val_mae": 0.1 + 2 / t, "train_mae": None} for t in (30, 60, 130)]
     found = curve.extrapolate(points, [1000])
