@@ -12,6 +12,7 @@ from graphtf.nn import LinearTransformerPE
 from graphtf.nn.heads import contiguous
 from graphtf.nn.inputs import graph_parts
 from graphtf.nn.listed_graph import listed_graph
+from graphtf.transforms import AddLinearTransformerPE
 
 pytest.importorskip("numba")
 TRIANGLE = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
@@ -145,6 +146,21 @@ def test_second_derivatives(options, what):
 
     w = (torch.rand(graph.num_edges, generator=torch.Generator().manual_seed(0)).double() + 0.5).requires_grad_()
     assert torch.autograd.gradgradcheck(encode, (w,))
+
+
+def test_transforms_store_plain_tensors_and_take_lists_in_any_order():
+    molecule = zinc_graph(clean_leads_smiles("val")[0])
+    transform = AddLinearTransformerPE(k=6, edge_attr_name="edge_pe")
+    one = transform(molecule)
+    order = torch.randperm(molecule.num_edges, generator=torch.Generator().manual_seed(0))
+    other = transform(Data(edge_index=molecule.edge_index[:, order], num_nodes=molecule.num_nodes))
+    assert not vars(one.edge_pe)
+    torch.testing.assert_close(one.linear_transformer_pe, other.linear_transformer_pe, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(one.edge_pe[order], other.edge_pe, rtol=1e-5, atol=1e-6)
+    graph = from_edge_index(molecule.edge_index, None, molecule.num_nodes)
+    node, edge = transform.encoder.encode(graph.normalized("sym"), molecule.edge_index)  # by tensor operations
+    torch.testing.assert_close(one.linear_transformer_pe, node, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(one.edge_pe, edge, rtol=1e-5, atol=1e-6)
 
 
 def test_parallel_columns_add_up():

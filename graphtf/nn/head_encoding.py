@@ -30,6 +30,7 @@ def encode_heads(
     listed: Tensor | None = None,
     x: Tensor | None = None,
     edge_attr: Tensor | None = None,
+    mix: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Encode nodes and pairs of nodes by all heads of an encoder.
 
@@ -40,6 +41,7 @@ def encode_heads(
         listed: `[2, E]` edges that `edge_attr` belongs to; `None`: those of `graph.index`.
         x: node features.
         edge_attr: edge features.
+        mix: `[H, k, k + 1]` what :func:`head_mixes` gives, if it is at hand.
 
     Returns:
         `[n, node_channels]` and `[P, edge_channels]`: heads one after the other, then the leverages (zero where a pair
@@ -54,7 +56,8 @@ def encode_heads(
         graph, weight = networks(module, graph, listed, x, edge_attr, at if pairs is listed else None)
         powers = head_entries(graph, weight, config.k)
         null = null_vectors(graph, weight) if config.centered else None
-        node, edge = mix_entries(module, graph, weight, pairs, at, *powers, head_mixes(module, graph.dtype), null)
+        mix = head_mixes(module, graph.dtype) if mix is None else mix.to(graph.dtype)
+        node, edge = mix_entries(module, graph, weight, pairs, at, *powers, mix, null)
     return (node.to(parameter), edge.to(parameter)) if parameter in HALF else (node, edge)
 
 

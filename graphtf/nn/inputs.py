@@ -54,7 +54,7 @@ def graph_parts(
         graph = from_edge_index(data, edge_weight, num_nodes, batch) if found is None else found
         edge_index = data.to(torch.int64)
     else:
-        found = _listed(data)
+        found = listed_data(data)
         graph = from_data(data) if found is None else found
         edge_index = data.edge_index.to(torch.int64) if data.edge_index is not None else graph.index
         x = data.get("x") if x is None else x
@@ -62,8 +62,15 @@ def graph_parts(
     return graph, edge_index, x, edge_attr
 
 
-def _listed(data: Any) -> Incidence | None:
-    """The operator of a PyG `Data` or `Batch` without weights, if :func:`listed_graph` can read it."""
+def listed_data(data: Any) -> Incidence | None:
+    """The operator of a PyG `Data` or `Batch` without weights, if :func:`listed_graph` can read it.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> listed_data(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3))
+        Incidence(num_nodes=3, num_edges=1, num_graphs=1, dtype=torch.float32)
+    """
     from torch_geometric.data import Data
 
     if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):

@@ -273,8 +273,10 @@ class LinearTransformerPE(nn.Module):
             low, high = (int(value) for value in pairs.aminmax())
             if low < 0 or high >= graph.num_nodes:
                 raise IndexError(f"pairs hold nodes {low} ... {high}, but the graph has 0 ... {graph.num_nodes - 1}")
-        if self.many_heads or (edges and mix is None and self._runs_in_loops(graph)):
+        if self.many_heads:
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
+        if edges and self._runs_in_loops(graph):
+            return encode_heads(self, graph, pairs, mix=None if mix is None else mix.unsqueeze(0))
         return encode_network(self, graph, pairs, mix)
 
     def _runs_in_loops(self, graph: Incidence) -> bool:

@@ -20,7 +20,8 @@ def repeat_rows(rows: Tensor, at: Tensor) -> Tensor:
         [2.0, 1.0, 2.0]
     """
     out = rows.index_select(0, at)
-    if not out.is_inference():  # there nobody counts changes in place
+    # In inference nobody counts changes in place; without gradients what is kept might be stored along with the rows.
+    if torch.is_grad_enabled() and not out.is_inference():
         out.repeats = rows, at, out._version  # type: ignore[attr-defined]
     return out
 
