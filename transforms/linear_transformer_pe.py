@@ -83,8 +83,8 @@ class AddLinearTransformerPE(BaseTransform):
     @torch.no_grad()
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the encoding set."""
-        found = listed_data(data)
-        graph = from_data(data, symmetrize=self.symmetrize) if found is None else found
+        listed = listed_data(data)
+        graph = from_data(data, symmetrize=self.symmetrize) if listed is None else listed
         pairs = data.edge_index if data.edge_index is not None else graph.index
         pairs = pairs[:, :0] if self.edge_attr_name is None else pairs
         encoder, mix = self.encoder, self._mix

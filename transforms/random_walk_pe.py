@@ -10,6 +10,8 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from graphtf.convert import from_data
+from graphtf.nn.heads import contiguous, head_entries
+from graphtf.nn.inputs import listed_data
 from graphtf.powers import power_entries
 from graphtf.transforms._register import unique_functional_name
 from graphtf.transforms._store import check_names, store_node
@@ -52,9 +54,13 @@ class AddRandomWalkPE(BaseTransform):
     @torch.no_grad()
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the attribute set."""
-        graph = from_data(data, symmetrize=self.symmetrize)
-        node, _ = power_entries(graph.normalized("sym"), self.walk_length, graph.index[:, :0])
-        pe = torch.where((graph.degree > 0).unsqueeze(1), node[:, 1:], 0.0)
+        listed = listed_data(data)
+        graph = from_data(data, symmetrize=self.symmetrize) if listed is None else listed
+        if contiguous(graph) is None:
+            node = power_entries(graph.normalized("sym"), self.walk_length, graph.index[:, :0])[0][:, 1:]
+        else:
+            node = head_entries(graph, graph.weight.unsqueeze(0), self.walk_length)[0][0]
+        pe = torch.where((graph.degree > 0).unsqueeze(1), node, 0.0)
         store_node(data, self.attr_name, pe)
         return data
 

@@ -12,6 +12,7 @@ from torch_geometric.transforms import BaseTransform
 
 from graphtf.convert import from_data
 from graphtf.incidence import Incidence
+from graphtf.nn.inputs import listed_data
 from graphtf.solvers import laplacian_eigenvectors
 from graphtf.transforms._register import unique_functional_name
 from graphtf.transforms._store import check_names, store_node
@@ -72,7 +73,8 @@ class AddSpectralPE(BaseTransform):
     @torch.no_grad()
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the attributes set."""
-        graph = from_data(data, symmetrize=not self.is_undirected)
+        listed = listed_data(data)
+        graph = from_data(data, symmetrize=not self.is_undirected) if listed is None else listed
         options: Any = {"normalization": self.normalization, "trivial": False}
         found = laplacian_eigenvectors(graph, self.k, **options)
         pe = found.value * _sign(graph, found.value)

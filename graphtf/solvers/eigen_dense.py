@@ -15,6 +15,7 @@ from graphtf.layout import local_index
 
 LARGEST_COMPILED = 64  # nodes, beyond which LAPACK's blocked algorithms are faster
 GROUP = 1 << 24  # entries of the matrices that are decomposed in one call
+THREAD_WORK = 1e6  # sum of cubes of the sizes that is worth a thread
 
 
 class Group(NamedTuple):
@@ -176,12 +177,15 @@ def _compiled(
         out_values.numpy(),
         out_vectors.numpy(),
     )
-    threads = torch.get_num_threads()
     work = blocks.sizes[:number].double().pow(3).cumsum(0)
-    share = work[-1] * torch.arange(1, threads, dtype=torch.float64) / threads
-    cuts = [0, *torch.searchsorted(work, share).tolist(), number]
-    with ThreadPoolExecutor(threads) as pool:
-        failed = sum(pool.map(lambda a, b: eigenpairs(a, b, *arrays), cuts[:-1], cuts[1:]))
+    threads = min(torch.get_num_threads(), number, 1 + int(work[-1] / THREAD_WORK))
+    if threads == 1:
+        failed = eigenpairs(0, number, *arrays)
+    else:
+        share = work[-1] * torch.arange(1, threads, dtype=torch.float64) / threads
+        cuts = [0, *torch.searchsorted(work, share).tolist(), number]
+        with ThreadPoolExecutor(threads) as pool:
+            failed = sum(pool.map(lambda a, b: eigenpairs(a, b, *arrays), cuts[:-1], cuts[1:]))
     if failed:
         raise RuntimeError(f"the QL iterations of {failed} graph(s) did not converge, which finite weights never cause")
     own = nodes[: int(blocks.sizes[:number].sum())]
