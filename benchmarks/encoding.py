@@ -1,4 +1,4 @@
-"""Time of the positional encodings, a graph, against PyG's Laplacian eigenvectors on the same molecules.
+"""Time of the positional encodings, a graph, against PyG's on the same molecules.
 
     python benchmarks/encoding.py                               # the embedded molecules
     python benchmarks/encoding.py --smiles FILE --json OUT      # a .csv or .csv.gz file with a column "smiles"
@@ -28,7 +28,7 @@ from torch_geometric.transforms import AddLaplacianEigenvectorPE
 
 from graphtf.datasets import clean_leads_smiles, zinc_graph
 from graphtf.nn import LinearTransformerPE
-from graphtf.transforms import AddLinearTransformerPE
+from graphtf.transforms import AddLinearTransformerPE, AddRandomWalkPE, AddSpectralPE
 
 REFERENCE = "PyG AddLaplacianEigenvectorPE(k=8, is_undirected=True), one by one"
 
@@ -88,6 +88,9 @@ def methods(graphs: list[Data]) -> dict[str, Callable[[], None]]:
     out["PyG AddLaplacianEigenvectorPE(k=8, is_undirected=False), one by one"] = one_by_one(
         graphs, AddLaplacianEigenvectorPE(k=8, is_undirected=False)
     )
+    for name, walk in (("graphtf", AddRandomWalkPE), ("PyG", torch_geometric.transforms.AddRandomWalkPE)):
+        out[f"{name} AddRandomWalkPE(walk_length=16), one by one"] = one_by_one(graphs, walk(16))
+    out["graphtf AddSpectralPE(k=8), one by one"] = one_by_one(graphs, AddSpectralPE(8))
     return out
 
 
