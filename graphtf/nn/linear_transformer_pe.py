@@ -269,7 +269,7 @@ class LinearTransformerPE(nn.Module):
         if self.config.init == "random":
             return encode_random(self, graph, pairs, mix, listed, x, edge_attr)
         edges = pairs is listed or pairs is graph.index or pairs.shape[1] == 0
-        if not edges:
+        if not edges and not is_traced():
             low, high = (int(value) for value in pairs.aminmax())
             if low < 0 or high >= graph.num_nodes:
                 raise IndexError(f"pairs hold nodes {low} ... {high}, but the graph has 0 ... {graph.num_nodes - 1}")
