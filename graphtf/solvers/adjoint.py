@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable as once_differentiable
 
 Solve = Callable[[Tensor], Tensor]
 
