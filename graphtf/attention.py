@@ -151,11 +151,9 @@ class StructuredAttention(Layer):
     def is_polynomial(self) -> bool:
         """Whether the layer maps registers linearly, by polynomials in `L` with numbers as coefficients."""
         given = self._parameters  # many layers are asked in every step of training; attributes of modules are slow
-        if not (given.get("score", 0) is None is given.get("update", 0) and self.norm == "none"):
-            return False
-        if not (given.get("data", 0) is None is given.get("move", 0) and self.prox is None):
-            return False
-        return self.value.shape[-1] == self.skip.shape[-1] == 1 and set(self.act) == {"id"}
+        linear = all(given.get(name, 0) is None for name in ("score", "update", "data", "move"))
+        channels = max(self.value.shape[-1], self.skip.shape[-1])
+        return linear and channels == 1 and self.norm == "none" and self.prox is None and {*self.act} == {"id"}
 
     def forward(self, layout: Layout, registers: Tensor) -> tuple[Layout, Tensor]:
         """Apply the layer to `[*, p, k]` registers; returns the layout (with its new operator) and the registers."""

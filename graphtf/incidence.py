@@ -132,13 +132,8 @@ class Incidence:
         return from_scipy(adjacency, symmetrize=symmetrize)
 
     def _replace(self, **changes: Any) -> Incidence:
-        fields: dict[str, Any] = {
-            "index": self.index,
-            "weight": self.weight,
-            "num_nodes": self.num_nodes,
-            "batch": self.batch,
-            "num_graphs": self.num_graphs,
-        }
+        names = ("index", "weight", "num_nodes", "batch", "num_graphs")
+        fields: dict[str, Any] = {name: getattr(self, name) for name in names}
         scale = changes.pop("scale", self.scale)
         components = changes.pop("components", self._components)
         new = Incidence(**{**fields, **changes}, validate=False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from graphtf.activation import Activation
+from graphtf.compiled import is_traced
 from graphtf.incidence import Incidence
 
 
@@ -170,6 +171,15 @@ def local_index(graph: Incidence) -> tuple[Tensor, int]:
     return position - start[graph.batch], int(count.max()) if count.numel() else 0
 
 
+def check_pairs(graph: Incidence, pairs: Tensor) -> None:
+    """Raise an `IndexError` where `pairs` `[2, P]`, at least one, have a node that the graph has not."""
+    if is_traced():  # there are no numbers to look at
+        return
+    low, high = (int(value) for value in pairs.aminmax())
+    if low < 0 or high >= graph.num_nodes:
+        raise IndexError(f"pairs hold nodes {low} ... {high}, but the graph has 0 ... {graph.num_nodes - 1}")
+
+
 def edge_at(graph: Incidence, pairs: Tensor) -> Tensor:
     """`[P]` number of the edge that joins a pair of nodes, -1 where there is none.
 
@@ -188,7 +198,7 @@ def edge_at(graph: Incidence, pairs: Tensor) -> Tensor:
         return graph._listed[2]
     if graph.num_edges == 0:
         return torch.full_like(pairs[0], -1)
-    n = graph.num_nodes
+    n, pairs = graph.num_nodes, pairs.to(torch.int64)  # what follows would overflow a smaller type
     low, high = graph.index.aminmax(dim=0)
     keys, order = low * n + high, None
     if not bool((keys[1:] > keys[:-1]).all()):  # from_edge_index sorts

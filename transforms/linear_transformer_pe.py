@@ -11,9 +11,8 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from graphtf.convert import from_data
 from graphtf.nn import LinearTransformerPE, LinearTransformerPEConfig
-from graphtf.nn.inputs import listed_data
+from graphtf.nn.inputs import read_data
 from graphtf.transforms._register import unique_functional_name
 from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
@@ -83,8 +82,7 @@ class AddLinearTransformerPE(BaseTransform):
     @torch.no_grad()
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the encoding set."""
-        listed = listed_data(data)
-        graph = from_data(data, symmetrize=self.symmetrize) if listed is None else listed
+        graph = read_data(data, self.symmetrize)
         pairs = data.edge_index if data.edge_index is not None else graph.index
         pairs = pairs[:, :0] if self.edge_attr_name is None else pairs
         encoder, mix = self.encoder, self._mix

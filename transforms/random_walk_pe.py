@@ -9,9 +9,8 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from graphtf.convert import from_data
 from graphtf.nn.heads import contiguous, head_entries
-from graphtf.nn.inputs import listed_data
+from graphtf.nn.inputs import read_data
 from graphtf.powers import power_entries
 from graphtf.transforms._register import unique_functional_name
 from graphtf.transforms._store import check_names, store_node
@@ -54,8 +53,7 @@ class AddRandomWalkPE(BaseTransform):
     @torch.no_grad()
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the attribute set."""
-        listed = listed_data(data)
-        graph = from_data(data, symmetrize=self.symmetrize) if listed is None else listed
+        graph = read_data(data, self.symmetrize)
         if contiguous(graph) is None:
             node = power_entries(graph.normalized("sym"), self.walk_length, graph.index[:, :0])[0][:, 1:]
         else:

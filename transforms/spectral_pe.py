@@ -10,9 +10,8 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from graphtf.convert import from_data
 from graphtf.incidence import Incidence
-from graphtf.nn.inputs import listed_data
+from graphtf.nn.inputs import read_data
 from graphtf.solvers import laplacian_eigenvectors
 from graphtf.transforms._register import unique_functional_name
 from graphtf.transforms._store import check_names, store_node
@@ -73,8 +72,7 @@ class AddSpectralPE(BaseTransform):
     @torch.no_grad()
     def forward(self, data: Any) -> Data:
         """Return `data` (PyG has made a shallow copy) with the attributes set."""
-        listed = listed_data(data)
-        graph = from_data(data, symmetrize=not self.is_undirected) if listed is None else listed
+        graph = read_data(data, not self.is_undirected)
         options: Any = {"normalization": self.normalization, "trivial": False}
         found = laplacian_eigenvectors(graph, self.k, **options)
         pe = found.value * _sign(graph, found.value)

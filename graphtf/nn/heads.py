@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphtf.compiled import has_numba
+from graphtf.compiled import has_numba, is_traced
 from graphtf.differentiable import by_tensors, is_differentiated_again
 from graphtf.incidence import Incidence
 from graphtf.nn.blocks import Blocks, block_leverages, block_powers
@@ -94,7 +94,7 @@ def contiguous(graph: Incidence) -> tuple[Tensor, Tensor] | None:
 
     The operator remembers them.
     """
-    if graph.device.type != "cpu" or not has_numba() or graph.num_nodes == 0:
+    if graph.device.type != "cpu" or not has_numba() or is_traced() or graph.num_nodes == 0:
         return None
     if graph._starts is None:
         with torch.inference_mode(False):  # they are remembered, and may be saved for a derivative later

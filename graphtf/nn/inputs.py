@@ -54,23 +54,27 @@ def graph_parts(
         graph = from_edge_index(data, edge_weight, num_nodes, batch) if found is None else found
         edge_index = data.to(torch.int64)
     else:
-        found = listed_data(data)
-        graph = from_data(data) if found is None else found
+        graph = read_data(data)
         edge_index = data.edge_index.to(torch.int64) if data.edge_index is not None else graph.index
         x = data.get("x") if x is None else x
         edge_attr = data.get("edge_attr") if edge_attr is None else edge_attr
     return graph, edge_index, x, edge_attr
 
 
-def listed_data(data: Any) -> Incidence | None:
-    """The operator of a PyG `Data` or `Batch` without weights, if :func:`listed_graph` can read it.
+def read_data(data: Any, symmetrize: bool = False) -> Incidence:
+    """What :func:`graphtf.convert.from_data` gives, by :func:`listed_graph` where that can read the edges.
 
     Example:
         >>> import torch
         >>> from torch_geometric.data import Data
-        >>> listed_data(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3))
+        >>> read_data(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=3))
         Incidence(num_nodes=3, num_edges=1, num_graphs=1, dtype=torch.float32)
     """
+    found = _listed(data)
+    return from_data(data, symmetrize=symmetrize) if found is None else found
+
+
+def _listed(data: Any) -> Incidence | None:
     from torch_geometric.data import Data
 
     if not isinstance(data, Data) or not isinstance(data.edge_index, Tensor):

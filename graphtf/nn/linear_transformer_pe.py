@@ -8,8 +8,8 @@ from typing import Any, Literal, cast, overload
 import torch
 from torch import Tensor, nn
 
-from graphtf.compiled import is_traced
 from graphtf.incidence import Incidence
+from graphtf.layout import check_pairs
 from graphtf.nn.build import build_conductances, build_memory, build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
 from graphtf.nn.head_encoding import encode_heads, head_mixes
@@ -174,8 +174,7 @@ class LinearTransformerPE(nn.Module):
             edge_weight: with an `edge_index`: `[E]` conductances.
             batch: with an `edge_index`: `[n]` graph of every node.
             num_nodes: with an `edge_index`: number of nodes.
-            x: features of the nodes, for learned conductances.
-            edge_attr: the same of the columns of `edge_index`.
+            x, edge_attr: features of the nodes and of the columns of `edge_index`, for learned conductances.
             project: `[C, node_channels]` weights of a linear map of the encoding, which costs less here than after,
                 since the polynomials are projected and not the pairs. Gradients reach it.
 
@@ -215,8 +214,7 @@ class LinearTransformerPE(nn.Module):
             edge_weight: with an `edge_index`: `[E]` conductances.
             batch: with an `edge_index`: `[n]` graph of every node.
             num_nodes: with an `edge_index`: number of nodes.
-            x: features of the nodes, for learned conductances.
-            edge_attr: the same of the columns of `edge_index`.
+            x, edge_attr: features of the nodes and of the columns of `edge_index`, for learned conductances.
             project: `[C, node_channels]` weights of a linear map of the encoding of all pairs.
 
         Returns:
@@ -257,8 +255,7 @@ class LinearTransformerPE(nn.Module):
             pairs: `[2, P]` pairs of nodes; of different components they get zeros.
             mix: what :meth:`coefficients` gives, if it is at hand, for a single network.
             listed: `[2, E]` edges that `edge_attr` belongs to; `None`: those of `graph.index`.
-            x: node features, for learned conductances.
-            edge_attr: edge features, for learned conductances.
+            x, edge_attr: features of nodes and edges, for learned conductances.
 
         Returns:
             `[n, node_channels]` and `[P, edge_channels]`.
@@ -269,10 +266,8 @@ class LinearTransformerPE(nn.Module):
         if self.config.init == "random":
             return encode_random(self, graph, pairs, mix, listed, x, edge_attr)
         edges = pairs is listed or pairs is graph.index or pairs.shape[1] == 0
-        if not edges and not is_traced():
-            low, high = (int(value) for value in pairs.aminmax())
-            if low < 0 or high >= graph.num_nodes:
-                raise IndexError(f"pairs hold nodes {low} ... {high}, but the graph has 0 ... {graph.num_nodes - 1}")
+        if not edges:
+            check_pairs(graph, pairs)
         if self.many_heads:
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
         if edges and self._runs_in_loops(graph):
@@ -282,7 +277,7 @@ class LinearTransformerPE(nn.Module):
     def _runs_in_loops(self, graph: Incidence) -> bool:
         """Whether the compiled loops, made for several networks and the edges of graphs, encode a single one too."""
         plain = self.config.init == "basis" and self.config.normalization == "sym" and graph.scale is None
-        return plain and not is_traced() and contiguous(graph) is not None
+        return plain and contiguous(graph) is not None
 
     def coefficients(self, dtype: torch.dtype = torch.float64, head: int = 0) -> Tensor:
         r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that are the columns of the encoding.
