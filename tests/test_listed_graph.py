@@ -9,6 +9,7 @@ from graphtf.datasets import clean_leads_smiles, zinc_graph
 from graphtf.incidence import Incidence
 from graphtf.layout import edge_at
 from graphtf.nn import LinearTransformerPE
+from graphtf.nn.head_encoding import runs_in_loops
 from graphtf.nn.heads import contiguous
 from graphtf.nn.inputs import graph_parts
 from graphtf.nn.listed_graph import listed_graph
@@ -110,10 +111,10 @@ def test_one_network_is_encoded_by_the_loops_as_by_tensor_operations(monkeypatch
     weight = torch.rand(batch.edge_index.shape[1] // 2).double() + 0.5
     graph = from_edge_index(batch.edge_index, None, batch.num_nodes, batch.batch)
     encoder, found = LinearTransformerPE(k=7, start="electric").double(), []
-    assert encoder._runs_in_loops(graph)
+    assert runs_in_loops(encoder, graph)
     for loops in (True, False):
         if not loops:
-            monkeypatch.setattr(LinearTransformerPE, "_runs_in_loops", lambda self, graph: False)
+            monkeypatch.setattr("graphtf.nn.linear_transformer_pe.runs_in_loops", lambda module, graph: False)
         w = weight.clone().requires_grad_()
         node, edge = encoder.encode(graph._replace(weight=w), batch.edge_index, listed=batch.edge_index)
         assert ("_Entries" in str(graph_of(node))) == loops

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphtf.incidence import Incidence
 from graphtf.layout import edge_at
-from graphtf.nn.heads import head_entries, head_leverages
+from graphtf.nn.heads import contiguous, head_entries, head_leverages
 from graphtf.nn.repeated import repeat_rows
 from graphtf.polynomial import stacked_coefficients
 from graphtf.powers import power_entries
@@ -59,6 +59,12 @@ def encode_heads(
         mix = head_mixes(module, graph.dtype) if mix is None else mix.to(graph.dtype)
         node, edge = mix_entries(module, graph, weight, pairs, at, *powers, mix, null)
     return (node.to(parameter), edge.to(parameter)) if parameter in HALF else (node, edge)
+
+
+def runs_in_loops(module: LinearTransformerPE, graph: Incidence) -> bool:
+    """Whether the compiled loops, made for several networks and the edges of graphs, encode a single one too."""
+    plain = module.config.init == "basis" and module.config.normalization == "sym" and graph.scale is None
+    return plain and contiguous(graph) is not None
 
 
 def mix_entries(

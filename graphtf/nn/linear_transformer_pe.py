@@ -12,8 +12,7 @@ from graphtf.incidence import Incidence
 from graphtf.layout import check_pairs
 from graphtf.nn.build import build_conductances, build_memory, build_slots, build_transformer
 from graphtf.nn.config import LinearTransformerPEConfig
-from graphtf.nn.head_encoding import encode_heads, head_mixes
-from graphtf.nn.heads import contiguous
+from graphtf.nn.head_encoding import encode_heads, head_mixes, runs_in_loops
 from graphtf.nn.inputs import graph_parts
 from graphtf.nn.network_encoding import encode_network
 from graphtf.nn.pair_encoding import encode_all_pairs
@@ -174,7 +173,8 @@ class LinearTransformerPE(nn.Module):
             edge_weight: with an `edge_index`: `[E]` conductances.
             batch: with an `edge_index`: `[n]` graph of every node.
             num_nodes: with an `edge_index`: number of nodes.
-            x, edge_attr: features of the nodes and of the columns of `edge_index`, for learned conductances.
+            x: features of the nodes, for learned conductances.
+            edge_attr: the same of the columns of `edge_index`.
             project: `[C, node_channels]` weights of a linear map of the encoding, which costs less here than after,
                 since the polynomials are projected and not the pairs. Gradients reach it.
 
@@ -214,7 +214,8 @@ class LinearTransformerPE(nn.Module):
             edge_weight: with an `edge_index`: `[E]` conductances.
             batch: with an `edge_index`: `[n]` graph of every node.
             num_nodes: with an `edge_index`: number of nodes.
-            x, edge_attr: features of the nodes and of the columns of `edge_index`, for learned conductances.
+            x: features of the nodes, for learned conductances.
+            edge_attr: the same of the columns of `edge_index`.
             project: `[C, node_channels]` weights of a linear map of the encoding of all pairs.
 
         Returns:
@@ -255,7 +256,8 @@ class LinearTransformerPE(nn.Module):
             pairs: `[2, P]` pairs of nodes; of different components they get zeros.
             mix: what :meth:`coefficients` gives, if it is at hand, for a single network.
             listed: `[2, E]` edges that `edge_attr` belongs to; `None`: those of `graph.index`.
-            x, edge_attr: features of nodes and edges, for learned conductances.
+            x: node features, for learned conductances.
+            edge_attr: edge features, for learned conductances.
 
         Returns:
             `[n, node_channels]` and `[P, edge_channels]`.
@@ -270,14 +272,9 @@ class LinearTransformerPE(nn.Module):
             check_pairs(graph, pairs)
         if self.many_heads:
             return encode_heads(self, graph, pairs, listed, x, edge_attr)
-        if edges and self._runs_in_loops(graph):
+        if edges and runs_in_loops(self, graph):
             return encode_heads(self, graph, pairs, mix=None if mix is None else mix.unsqueeze(0))
         return encode_network(self, graph, pairs, mix)
-
-    def _runs_in_loops(self, graph: Incidence) -> bool:
-        """Whether the compiled loops, made for several networks and the edges of graphs, encode a single one too."""
-        plain = self.config.init == "basis" and self.config.normalization == "sym" and graph.scale is None
-        return plain and contiguous(graph) is not None
 
     def coefficients(self, dtype: torch.dtype = torch.float64, head: int = 0) -> Tensor:
         r"""Coefficients `[k, k + 1]` of the polynomials in :math:`T = I - L` that are the columns of the encoding.
