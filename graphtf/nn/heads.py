@@ -48,13 +48,13 @@ def head_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor,
     where = contiguous(graph)
     if where is None:
         return _plain_entries(graph, weight, degree)
-    return _Entries.apply(*walk_entries(graph, weight), *graph.index, *where, degree)
+    node, edge = _Entries.apply(weight, *graph.index, *where, degree)
+    return node, edge
 
 
-def walk_entries(graph: Incidence, weight: Tensor) -> tuple[Tensor, Tensor]:
+def walk_entries(weight: Tensor, u: Tensor, v: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """`[H, m]` entries at the edges and `[H, n]` diagonals of the normalized `T_h`; see :func:`head_entries`."""
-    u, v = graph.index
-    d = weight.new_zeros(len(weight), graph.num_nodes).index_add(1, u, weight).index_add(1, v, weight)
+    d = weight.new_zeros(len(weight), num_nodes).index_add(1, u, weight).index_add(1, v, weight)
     scale = torch.where(d > 0, torch.where(d > 0, d, 1.0).rsqrt(), 0.0)
     off = weight * scale.index_select(1, u) * scale.index_select(1, v)
     return off, (d == 0).to(off)
@@ -117,35 +117,37 @@ def _plain_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tenso
 
 
 class _Entries(torch.autograd.Function):
-    """`[H, n, k]` and `[H, m, k]` entries of the powers of `T`; its entries at the edges have gradients."""
+    """`[H, n, k]` and `[H, m, k]` entries of the powers of `T`, from the conductances."""
 
     @staticmethod
     def forward(
-        ctx: Any, off: Tensor, diagonal: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, k: int
+        ctx: Any, weight: Tensor, u: Tensor, v: Tensor, nodes: Tensor, edges: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         from graphtf.nn import powers_numba
 
-        ctx.save_for_backward(off, diagonal, u, v, nodes, edges)
-        arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal)]
-        node, edge = (off.new_empty(len(off), size, k) for size in (diagonal.shape[1], off.shape[1]))
+        arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, weight)]
+        node, edge = (weight.new_empty(len(weight), size, k) for size in (int(nodes[-1]), weight.shape[1]))
         powers_numba.entries(*arguments, node.numpy(), edge.numpy())
+        ctx.save_for_backward(weight, u, v, nodes, edges, edge)
         return node, edge
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.nn import powers_numba
 
-        off, diagonal, u, v, nodes, edges = ctx.saved_tensors
+        weight, u, v, nodes, edges, edge = ctx.saved_tensors
         if is_differentiated_again(gradients[0]):
-            degree = gradients[0].shape[2]
             blocks = Blocks.of(nodes)
-            found = by_tensors(lambda a, b: block_powers(a, b, u, v, blocks, degree)[1:], (off, diagonal), gradients)
-            return *found, None, None, None, None, None
-        arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, off, diagonal, *gradients)]
-        wanted = ctx.needs_input_grad[1]
-        of_off, of_diagonal = torch.empty_like(off), torch.empty_like(diagonal if wanted else diagonal[:0])
-        powers_numba.gradients(*arguments, of_off.numpy(), of_diagonal.numpy())
-        return of_off, of_diagonal if wanted else None, None, None, None, None, None
+
+            def entries(weight: Tensor) -> tuple[Tensor, Tensor]:
+                walk = walk_entries(weight, u, v, int(nodes[-1]))
+                return block_powers(*walk, u, v, blocks, gradients[0].shape[2])[1:]
+
+            return *by_tensors(entries, (weight,), gradients), None, None, None, None, None
+        arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, weight, edge, *gradients)]
+        of_weight = weight.new_empty(weight.shape)  # filled, so contiguous
+        powers_numba.gradients(*arguments, of_weight.numpy())
+        return of_weight, None, None, None, None, None
 
 
 class _Leverages(torch.autograd.Function):

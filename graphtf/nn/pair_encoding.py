@@ -95,7 +95,7 @@ def _by_powers(
         at = edge_at(graph, listed)
         if module.many_heads or (graph.scale is None and config.normalization == "sym"):
             graph, weight = networks(module, graph, listed, x, edge_attr, at)
-            off, diagonal = walk_entries(graph, weight)
+            off, diagonal = walk_entries(weight, graph.index[0], graph.index[1], graph.num_nodes)
             null = null_vectors(graph, weight) if config.centered else None
         else:
             graph = graph.to(torch.promote_types(graph.dtype, parameter))

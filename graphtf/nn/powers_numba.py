@@ -53,8 +53,50 @@ def _powers(P: Any, n: int, u: Any, v: Any, off: Any, diagonal: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal: Any, node: Any, edge: Any) -> None:
-    """Entries of `T^1 ... T^k` on the diagonal and on the edges.
+def _walk(w: Any, tail: Any, head: Any, off: Any, scale: Any, own: Any) -> None:
+    """`off` and `own` become the entries of `T` on edges and diagonal, `scale` `D^(-1/2)`, 0 on isolated nodes."""
+    n = len(scale)
+    for i in range(n):
+        scale[i] = 0.0
+    for e in range(len(w)):
+        scale[tail[e]] += w[e]
+        scale[head[e]] += w[e]
+    for i in range(n):
+        own[i] = 1.0 if scale[i] == 0.0 else 0.0
+        if scale[i] > 0.0:
+            scale[i] = 1.0 / np.sqrt(scale[i])
+        elif scale[i] < 0.0:
+            scale[i] = 0.0
+    for e in range(len(w)):
+        off[e] = w[e] * scale[tail[e]] * scale[head[e]]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _entries(P: Any, tail: Any, head: Any, off: Any, own: Any, node: Any, edge: Any) -> None:
+    """Entries of `T^1 ... T^k` on the edges from half of the powers, then those on the diagonal from these."""
+    n, k = node.shape
+    half = (k + 1) // 2
+    top = half * n
+    for e in range(len(off)):
+        x, y = tail[e], head[e]
+        for j in range(half):
+            edge[e, j] = P[(j + 1) * n + x, y]
+        for j in range(half, k):
+            edge[e, j] = _dot(P, (j + 1 - half) * n + x, P, top + y)
+    for i in range(n):
+        for j in range(k):
+            node[i, j] = own[i]
+    for e in range(len(off)):  # a return ends with a step along some edge
+        x, y, w = tail[e], head[e], off[e]
+        for j in range(1, k):
+            step = w * edge[e, j - 1]
+            node[x, j] += step
+            node[y, j] += step
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def entries(node_first: Any, edge_first: Any, u: Any, v: Any, weight: Any, node: Any, edge: Any) -> None:
+    """Entries of `T^1 ... T^k` on the diagonal and on the edges, `T = I - L` normalized.
 
     `T` is symmetric, so that half of the powers are enough: entries of `T^(h + l)` are products of rows of `T^l` and of
     the last one computed, `T^h`.
@@ -64,35 +106,81 @@ def entries(node_first: Any, edge_first: Any, u: Any, v: Any, off: Any, diagonal
         edge_first: `[G + 1]` where its edges start.
         u: `[m]` one end of every edge.
         v: `[m]` the other one.
-        off: `[H, m]` entries of `T` on the edges.
-        diagonal: `[H, n]` entries on the diagonal.
+        weight: `[H, m]` conductances.
         node: `[H, n, k]`, is filled.
         edge: `[H, m, k]`, is filled.
     """
-    k = node.shape[2]
-    half = (k + 1) // 2
+    half = (node.shape[2] + 1) // 2
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         if n == 0:
             continue
-        P = np.empty(((half + 1) * n, -(-n // LANES) * LANES), off.dtype)
+        P = np.empty(((half + 1) * n, -(-n // LANES) * LANES), weight.dtype)
+        off, scale, own = np.empty(d - c, weight.dtype), np.empty(n, weight.dtype), np.empty(n, weight.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
-        for h in range(off.shape[0]):
-            _powers(P, n, tail, head, off[h, c:d], diagonal[h, a:b])
-            for power in range(1, half + 1):
-                s = power * n
-                for i in range(n):
-                    node[h, a + i, power - 1] = P[s + i, i]
-                for e in range(d - c):
-                    edge[h, c + e, power - 1] = P[s + tail[e], head[e]]
-            top = half * n
-            for power in range(half + 1, k + 1):
-                s = power * n - top
-                for i in range(n):
-                    node[h, a + i, power - 1] = _dot(P, s + i, P, top + i)
-                for e in range(d - c):
-                    edge[h, c + e, power - 1] = _dot(P, s + tail[e], P, top + head[e])
+        for h in range(weight.shape[0]):
+            _walk(weight[h, c:d], tail, head, off, scale, own)
+            _powers(P, n, tail, head, off, own)
+            _entries(P, tail, head, off, own, node[h, a:b], edge[h, c:d])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _gradients(
+    P: Any, D: Any, tail: Any, head: Any, off: Any, edge: Any, of_node: Any, of_edge: Any, of_off: Any
+) -> None:
+    """`of_off` becomes the derivative of `_entries` in `off`; `D`, like `P`, is filled with those in the powers."""
+    n, k = of_node.shape
+    half = (k + 1) // 2
+    top = half * n
+    factor = np.empty(k, off.dtype)
+    D[:] = 0.0
+    for e in range(len(off)):
+        x, y = tail[e], head[e]
+        total = off.dtype.type(0)
+        for j in range(k - 1):
+            both = of_node[x, j + 1] + of_node[y, j + 1]
+            factor[j] = of_edge[e, j] + off[e] * both
+            total += edge[e, j] * both
+        factor[k - 1] = of_edge[e, k - 1]
+        of_off[e] = total
+        for j in range(half):
+            D[(j + 1) * n + x, y] += factor[j]
+        for j in range(half, k):
+            s = (j + 1 - half) * n
+            _add(D, s + x, factor[j], P, top + y)
+            _add(D, top + y, factor[j], P, s + x)
+    for s in range(top, n, -n):
+        before = s - n
+        for e in range(len(off)):
+            x, y = tail[e], head[e]
+            total = off.dtype.type(0)
+            for c in range(P.shape[1]):
+                total += D[s + x, c] * P[before + y, c] + D[s + y, c] * P[before + x, c]
+            of_off[e] += total
+            _add(D, before + x, off[e], D, s + y)
+            _add(D, before + y, off[e], D, s + x)
+    for e in range(len(off)):
+        of_off[e] += D[n + tail[e], head[e]] + D[n + head[e], tail[e]]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _of_weights(tail: Any, head: Any, off: Any, scale: Any, of_off: Any, sums: Any, of_w: Any) -> None:
+    r"""Derivative in the conductances from that in the entries of `T`.
+
+    .. math:: \partial_{w_e} = s_u s_v g_e - (r_u + r_v) / 2, \qquad r_i = s_i^2 \sum_{e \ni i} g_e T_e
+    """
+    for i in range(len(scale)):
+        sums[i] = 0.0
+    for e in range(len(off)):
+        both = off[e] * of_off[e]
+        sums[tail[e]] += both
+        sums[head[e]] += both
+    for i in range(len(scale)):
+        sums[i] *= 0.5 * scale[i] * scale[i]
+    for e in range(len(off)):
+        x, y = tail[e], head[e]
+        of_w[e] = of_off[e] * scale[x] * scale[y] - sums[x] - sums[y]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -101,64 +189,26 @@ def gradients(
     edge_first: Any,
     u: Any,
     v: Any,
-    off: Any,
-    diagonal: Any,
+    weight: Any,
+    edge: Any,
     of_node: Any,
     of_edge: Any,
-    of_off: Any,
-    of_diagonal: Any,
+    of_weight: Any,
 ) -> None:
-    """Derivative of `entries`: `of_off` and `of_diagonal` (unless it has no rows) are filled."""
-    k, with_diagonal = of_node.shape[2], len(of_diagonal) > 0
-    half = (k + 1) // 2
+    """Derivative of `entries`, of which `edge` is known: `of_weight` is filled."""
+    half = (of_node.shape[2] + 1) // 2
     for g in range(len(node_first) - 1):
         a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
         n = b - a
         if n == 0:
             continue
-        P = np.empty(((half + 1) * n, -(-n // LANES) * LANES), off.dtype)
+        P = np.empty(((half + 1) * n, -(-n // LANES) * LANES), weight.dtype)
         D = np.empty_like(P)
+        off, of_off = np.empty(d - c, weight.dtype), np.empty(d - c, weight.dtype)
+        scale, own, sums = np.empty(n, weight.dtype), np.empty(n, weight.dtype), np.empty(n, weight.dtype)
         tail, head = u[c:d] - a, v[c:d] - a
-        for h in range(off.shape[0]):
-            w, own = off[h, c:d], diagonal[h, a:b]
-            _powers(P, n, tail, head, w, own)
-            D[:] = 0.0
-            for power in range(1, half + 1):
-                s = power * n
-                for i in range(n):
-                    D[s + i, i] = of_node[h, a + i, power - 1]
-                for e in range(d - c):
-                    D[s + tail[e], head[e]] += of_edge[h, c + e, power - 1]
-            top = half * n
-            for power in range(half + 1, k + 1):
-                s = power * n - top
-                for i in range(n):
-                    f = of_node[h, a + i, power - 1]
-                    if s == top:
-                        _add(D, top + i, f + f, P, top + i)
-                    else:
-                        _add(D, s + i, f, P, top + i)
-                        _add(D, top + i, f, P, s + i)
-                for e in range(d - c):
-                    f, x, y = of_edge[h, c + e, power - 1], tail[e], head[e]
-                    _add(D, s + x, f, P, top + y)
-                    _add(D, top + y, f, P, s + x)
-            of_off[h, c:d] = 0.0
-            if with_diagonal:
-                of_diagonal[h, a:b] = 0.0
-            for j in range(len(P) - n, n, -n):
-                for i in range(n):
-                    if with_diagonal:
-                        of_diagonal[h, a + i] += _dot(D, j + i, P, j - n + i)
-                    if own[i] != 0.0:
-                        _add(D, j - n + i, own[i], D, j + i)
-                for e in range(d - c):
-                    x, y = tail[e], head[e]
-                    of_off[h, c + e] += _dot(D, j + x, P, j - n + y) + _dot(D, j + y, P, j - n + x)
-                    _add(D, j - n + x, w[e], D, j + y)
-                    _add(D, j - n + y, w[e], D, j + x)
-            if with_diagonal:
-                for i in range(n):
-                    of_diagonal[h, a + i] += D[n + i, i]
-            for e in range(d - c):
-                of_off[h, c + e] += D[n + tail[e], head[e]] + D[n + head[e], tail[e]]
+        for h in range(weight.shape[0]):
+            _walk(weight[h, c:d], tail, head, off, scale, own)
+            _powers(P, n, tail, head, off, own)
+            _gradients(P, D, tail, head, off, edge[h, c:d], of_node[h, a:b], of_edge[h, c:d], of_off)
+            _of_weights(tail, head, off, scale, of_off, sums, of_weight[h, c:d])
