@@ -1,5 +1,10 @@
 # mypy: disable-error-code="untyped-decorator"
-"""Compiled leverages of the edges of many small graphs, for several conductances; imported only where numba is."""
+"""Compiled leverages of the edges of many small graphs, for several conductances; imported only where numba is.
+
+Nodes are eliminated from the last to the first: in molecules most have one or two neighbours before them, so that
+little fills in. The first node of every component has none, and is grounded. Only those entries of the inverse are
+computed that lie where the triangular factor has some; the edges are among them.
+"""
 
 from __future__ import annotations
 
@@ -10,74 +15,77 @@ from numba import njit
 
 from graphtf.compiled import FAST
 
-
-@njit(cache=True, nogil=True, inline="always")
-def _root(parent: Any, i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
+# Matrices are dense in memory; of them, only the diagonal and the columns `before[first[k] : last[k]]`, all below `k`,
+# of every row `k` are used.
 
 
 @njit(cache=True, nogil=True)
-def _roots(parent: Any, tail: Any, head: Any) -> None:
-    """`parent[i] == i` for one node of every component alone."""
-    for i in range(len(parent)):
-        parent[i] = i
+def _pattern(tail: Any, head: Any, mark: Any, first: Any, last: Any, before: Any) -> None:
+    """Where the triangular factor of the Laplacian is not zero: `first`, `last` and `before` are filled."""
+    n, number = len(first), 0
+    for k in range(n):
+        for i in range(k):
+            mark[k, i] = False
     for e in range(len(tail)):
-        x, y = _root(parent, tail[e]), _root(parent, head[e])
-        parent[max(x, y)] = min(x, y)
+        mark[max(tail[e], head[e]), min(tail[e], head[e])] = True
+    for k in range(n - 1, -1, -1):
+        first[k] = number
+        for i in range(k):
+            if mark[k, i]:
+                before[number] = i
+                for s in range(first[k], number):
+                    mark[i, before[s]] = True
+                number += 1
+        last[k] = number
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _grounded_inverse(G: Any, a: Any, tail: Any, head: Any, w: Any, parent: Any, ends: Any) -> None:
-    """`G` becomes the inverse of `L` without the rows and columns of the roots, which become zero.
+def _clear(a: Any, first: Any, last: Any, before: Any) -> None:
+    for k in range(len(first)):
+        a[k, k] = 0.0
+        for s in range(first[k], last[k]):
+            a[k, before[s]] = 0.0
 
-    Nodes are eliminated from the last to the first: in molecules most have one or two neighbours before them, so that
-    little fills in. `a` `[n, n]` and `ends` `[n]` are scratch.
-    """
-    n = len(G)
-    for i in range(n):
-        for c in range(n):
-            a[i, c] = 0.0
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _factor(a: Any, tail: Any, head: Any, w: Any, first: Any, last: Any, before: Any) -> None:
+    """Row `k` of `a` becomes that of the Laplacian when `k` is eliminated, with the inverse of the pivot."""
+    _clear(a, first, last, before)
     for e in range(len(tail)):
         u, v = tail[e], head[e]
         a[u, u] += w[e]
         a[v, v] += w[e]
-        a[u, v] -= w[e]
-        a[v, u] -= w[e]
-    for k in range(n - 1, -1, -1):
-        if parent[k] == k:
+        a[max(u, v), min(u, v)] -= w[e]
+    for k in range(len(first) - 1, -1, -1):
+        if first[k] < last[k]:
+            a[k, k] = 1.0 / a[k, k]
+        for s in range(first[k], last[k]):
+            i = before[s]
+            f = a[k, i] * a[k, k]
+            for t in range(first[k], s + 1):
+                a[i, before[t]] -= f * a[k, before[t]]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _invert(G: Any, a: Any, first: Any, last: Any, before: Any) -> None:
+    """The same entries of the inverse of `L` without the grounded nodes, whose rows and columns are zero."""
+    for k in range(len(first)):
+        G[k, k] = 0.0
+        if first[k] == last[k]:
             continue
-        number = 0
-        for i in range(k):
-            if a[k, i] != 0.0:
-                ends[number] = i
-                number += 1
-        for s in range(number):
-            i = ends[s]
-            factor = a[k, i] / a[k, k]
-            for t in range(number):
-                a[i, ends[t]] -= factor * a[k, ends[t]]
-    for k in range(n):  # row k of G is a combination of rows before it
-        for c in range(n):
-            G[k, c] = 0.0
-        if parent[k] == k:
-            continue
-        for i in range(k):
-            if a[k, i] != 0.0:
-                factor = a[k, i] / a[k, k]
-                for c in range(k):
-                    G[k, c] -= factor * G[i, c]
-        own = 1.0 / a[k, k]
-        for i in range(k):
-            G[i, k] = G[k, i]
-            own -= a[k, i] / a[k, k] * G[k, i]
-        G[k, k] = own
+        own = 1.0
+        for s in range(first[k], last[k]):
+            j, total = before[s], 0.0
+            for t in range(first[k], last[k]):
+                i = before[t]
+                total -= a[k, i] * G[max(i, j), min(i, j)]
+            G[k, j] = total * a[k, k]
+            own -= a[k, j] * G[k, j]
+        G[k, k] = own * a[k, k]
 
 
 @njit(cache=True, nogil=True)
-def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any, kept: Any) -> None:
+def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any) -> None:
     """Leverages :math:`w_e R_e`.
 
     Args:
@@ -87,51 +95,85 @@ def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage
         v: `[m]` the other one.
         w: `[H, m]` conductances, float64.
         leverage: `[H, m]`, is filled.
-        kept: `[H sum n^2]` for the derivative, is filled with the grounded inverses of every graph and head, one after
-            the other. Empty: they are not kept.
     """
-    start = 0
     for g in range(len(node_first) - 1):
-        a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
-        tail, head = u[c:d] - a, v[c:d] - a
-        n = b - a
-        G, scratch, parent, ends = np.empty((n, n)), np.empty((n, n)), np.empty(n, np.int64), np.empty(n, np.int64)
-        _roots(parent, tail, head)
+        n, c, d = node_first[g + 1] - node_first[g], edge_first[g], edge_first[g + 1]
+        tail, head = u[c:d] - node_first[g], v[c:d] - node_first[g]
+        mark, first, last = np.empty((n, n), np.bool_), np.empty(n, np.int64), np.empty(n, np.int64)
+        before = np.empty(n * n, np.int64)
+        a, G = np.empty((n, n)), np.empty((n, n))
+        _pattern(tail, head, mark, first, last, before)
         for h in range(w.shape[0]):
-            if len(kept):
-                G = kept[start : start + n * n].reshape(n, n)
-                start += n * n
-            _grounded_inverse(G, scratch, tail, head, w[h, c:d], parent, ends)
+            _factor(a, tail, head, w[h, c:d], first, last, before)
+            _invert(G, a, first, last, before)
             for e in range(d - c):
                 s, t = tail[e], head[e]
-                leverage[h, c + e] = w[h, c + e] * (G[s, s] + G[t, t] - 2.0 * G[s, t])
+                leverage[h, c + e] = w[h, c + e] * (G[s, s] + G[t, t] - 2.0 * G[max(s, t), min(s, t)])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _of_invert(of_a: Any, of_G: Any, a: Any, G: Any, first: Any, last: Any, before: Any) -> None:
+    """`of_a` becomes the derivative of `_invert` in `a`; `of_G` is used up."""
+    for k in range(len(first) - 1, -1, -1):
+        inverse, of_own = a[k, k], of_G[k, k] * a[k, k]
+        of_a[k, k] = 0.0
+        if first[k] == last[k]:
+            continue
+        of_pivot = of_G[k, k] * G[k, k]
+        for s in range(first[k], last[k]):
+            j = before[s]
+            of_a[k, j] = -of_own * G[k, j]
+            of_G[k, j] -= of_own * a[k, j]
+        for s in range(first[k], last[k]):
+            j = before[s]
+            of_total = of_G[k, j] * inverse
+            of_pivot += of_G[k, j] * G[k, j]
+            for t in range(first[k], last[k]):
+                i = before[t]
+                of_a[k, i] -= of_total * G[max(i, j), min(i, j)]
+                of_G[max(i, j), min(i, j)] -= of_total * a[k, i]
+        of_a[k, k] = -of_pivot * inverse
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _of_factor(of_a: Any, a: Any, first: Any, last: Any, before: Any) -> None:
+    """`of_a`, the derivative in the factor, becomes that in the Laplacian."""
+    for k in range(len(first)):
+        for s in range(first[k], last[k]):
+            i = before[s]
+            f, of_f = a[k, i] * a[k, k], 0.0
+            for t in range(first[k], s + 1):
+                j = before[t]
+                of_f -= of_a[i, j] * a[k, j]
+                of_a[k, j] -= of_a[i, j] * f
+            of_a[k, i] += of_f * a[k, k]
+            of_a[k, k] -= of_f * f * a[k, k]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def gradients(
-    node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any, kept: Any, of_leverage: Any, of_w: Any
+    node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any, of_leverage: Any, of_w: Any
 ) -> None:
-    r"""Derivative of `leverages`: `of_w` is filled from `of_leverage`.
-
-    With :math:`D_{fe} = b_f^T L^+ b_e` it is :math:`g_f R_f - \sum_e g_e w_e D_{fe}^2`.
-    """
-    start = 0
+    """Derivative of `leverages`: `of_w` is filled from `of_leverage`."""
     for g in range(len(node_first) - 1):
-        a, b, c, d = node_first[g], node_first[g + 1], edge_first[g], edge_first[g + 1]
-        tail, head = u[c:d] - a, v[c:d] - a
-        n = b - a
-        row, factor = np.empty(n), np.empty(d - c)
+        n, c, d = node_first[g + 1] - node_first[g], edge_first[g], edge_first[g + 1]
+        tail, head = u[c:d] - node_first[g], v[c:d] - node_first[g]
+        mark, first, last = np.empty((n, n), np.bool_), np.empty(n, np.int64), np.empty(n, np.int64)
+        before = np.empty(n * n, np.int64)
+        a, G, of_a, of_G = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+        _pattern(tail, head, mark, first, last, before)
         for h in range(w.shape[0]):
-            G = kept[start : start + n * n].reshape(n, n)
-            start += n * n
+            _factor(a, tail, head, w[h, c:d], first, last, before)
+            _invert(G, a, first, last, before)
+            _clear(of_G, first, last, before)
             for e in range(d - c):
-                factor[e] = of_leverage[h, c + e] * w[h, c + e]
-            for f in range(d - c):
-                p, q = tail[f], head[f]
-                for i in range(n):
-                    row[i] = G[p, i] - G[q, i]
-                total = 0.0
-                for e in range(d - c):
-                    drop = row[tail[e]] - row[head[e]]
-                    total += factor[e] * drop * drop
-                of_w[h, c + f] = of_leverage[h, c + f] * leverage[h, c + f] / w[h, c + f] - total
+                s, t, f = tail[e], head[e], of_leverage[h, c + e] * w[h, c + e]
+                of_G[s, s] += f
+                of_G[t, t] += f
+                of_G[max(s, t), min(s, t)] -= 2.0 * f
+            _of_invert(of_a, of_G, a, G, first, last, before)
+            _of_factor(of_a, a, first, last, before)
+            for e in range(d - c):
+                s, t = tail[e], head[e]
+                change = of_a[s, s] + of_a[t, t] - of_a[max(s, t), min(s, t)]
+                of_w[h, c + e] = of_leverage[h, c + e] * leverage[h, c + e] / w[h, c + e] + change
