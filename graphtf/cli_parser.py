@@ -165,6 +165,7 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
         ("channels", int, "width (64)"),
         ("heads", int, "attention heads (8); gine has none"),
         ("dropout", float, "dropout (0)"),
+        ("attention-dropout", float, "dropout of the attention weights of gps (0)"),
         ("lr", float, "peak learning rate (0.002)"),
         ("pe-lr-scale", float, "factor on it for the layers of a linear transformer as encoding (1)"),
         ("weight-decay", float, "weight decay (1e-5)"),

@@ -6,7 +6,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import AddRandomWalkPE
 
 from graphtf.datasets import clean_leads_smiles, ogb_graph, zinc_graph
-from graphtf.models import GraphTransformer, GraphTransformerLayer, StoredEncoding
+from graphtf.models import GINE, GPS, GraphTransformer, GraphTransformerLayer, StoredEncoding
 from graphtf.nn import LinearTransformerPE
 
 MOLECULES = [zinc_graph(smiles) for smiles in clean_leads_smiles("val")[:12]]
@@ -181,6 +181,14 @@ def test_random_signs_are_drawn_in_training_only():
 def test_bad_options(message, options):
     with pytest.raises(ValueError, match=message):
         GraphTransformer(**options)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout"])
+def test_bad_dropout(name, rate):
+    for model in (GPS,) if name == "attention_dropout" else (GPS, GINE, GraphTransformer):
+        with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\), but got {rate}"):
+            model(**{name: rate})
 
 
 def test_bad_input():

@@ -33,6 +33,29 @@ def test_groups_of_graphs_of_about_one_size_give_what_one_group_gives():
         attend_to_all(qkv, layout, bias=torch.zeros(1))
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_dropout_of_attention_weights_keeps_their_mean_and_has_exact_gradients(biased):
+    generator = torch.Generator().manual_seed(1)
+    batch = torch.tensor([0, 0, 0, 0, 1, 2, 2])
+    options = {"dtype": torch.float64, "generator": generator, "requires_grad": True}
+    qkv, logits = torch.randn(7, 3 * 4, **options), torch.randn(3, 2, 4, 4, **options)
+    layout = DenseLayout(batch, 7, 3, 2)
+    padding = ~layout.groups[0].mask[:, None, None, :]
+
+    def attend(qkv, logits, rate=0.4, seed=0):
+        torch.manual_seed(seed)
+        bias = logits.masked_fill(padding, torch.finfo(logits.dtype).min) if biased else None
+        return attend_to_all(qkv, layout, bias, rate)
+
+    torch.autograd.gradcheck(attend, (qkv, logits) if biased else (qkv, logits.detach()))
+    with torch.no_grad():
+        draws = torch.stack([attend(qkv, logits, seed=seed) for seed in range(4000)])
+        error = draws.std(0) / len(draws) ** 0.5
+        assert (error > 0).all()
+        assert ((draws.mean(0) - attend(qkv, logits, rate=0.0)).abs() < 5 * error).all()
+        assert (draws[:, 4] == 0).any(1).float().mean() > 0.3  # a node alone has its one weight dropped
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_attention_over_all_pairs():
     batch = Batch.from_data_list(MOLECULES)

@@ -99,7 +99,7 @@ def test_a_last_batch_of_one_atom(small, tmp_path):
         (ValueError, "pe_dim must be at least 1", {"pe_dim": 0}),
         (ValueError, "progress must be one of", {"progress": "loud"}),
         (ValueError, "norm must be one of", {"norm": "group"}),
-        (ValueError, "dropout must be below 1", {"dropout": 1.5}),
+        (ValueError, r"dropout must be in \[0, 1\)", {"dropout": 1.5}),
         (ValueError, "heads must divide channels", {"channels": 10}),
         (ValueError, "seed must be below", {"seed": 2**40}),
         (TypeError, "data must be a str", {"data": 5}),

@@ -80,3 +80,18 @@ def test_a_comparison_uses_it_where_it_can(small, tmp_path):
         compare(small(tmp_path, **common), ["linear-transformer"])
     with pytest.raises(ValueError, match="but none of none, laplacian has one"):
         compare(small(tmp_path, attention_bias=True, **common), ["none", "laplacian"])
+
+
+def test_dropout_of_attention_weights(molecules, cache, tmp_path):
+    with pytest.raises(ValueError, match=r"attention_dropout=0.5 needs attention over all pairs.*use model='gps'"):
+        TrainConfig(attention_dropout=0.5)
+    with pytest.raises(ValueError, match=r"attention_dropout must be in \[0, 1\), but got 1.5"):
+        TrainConfig(model="gps", attention_dropout=1.5)
+    where = ["--data", str(molecules), "--root", str(cache), "--accelerator", "cpu", "--progress", "none"]
+    size = ["--channels", "8", "--layers", "1", "--heads", "2", "--epochs", "1", "--subset", "20"]
+    given = ["--model", "gps", "--attention-dropout", "0.5"]
+    assert main(["train", *where, *size, *given, "--out", str(tmp_path / "a")]) == 0
+    model = load_checkpoint(tmp_path / "a" / "best.ckpt").model
+    assert [layer.attn.dropout for layer in model.layers] == [0.5]
+    again = ["--config", str(tmp_path / "a" / "config.yaml"), "--model", "gine"]
+    assert main(["train", *again, "--out", str(tmp_path / "b")]) == 0  # which has no attention

@@ -48,8 +48,8 @@ def _attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None, rate: 
     if bias is not None:
         graphs, size = layout.groups[0].mask.shape
         bias = bias.to(qkv.dtype).expand(graphs, layout.heads, size, size)
-    if qkv.device.type == "cpu" and not rate and not torch.compiler.is_compiling():
-        return _Attention.apply(qkv, bias, layout)
+    if qkv.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _Attention.apply(qkv, bias, layout, rate)
     masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
     rows = qkv.reshape(len(qkv) * 3 * layout.heads, qkv.shape[1] // (3 * layout.heads)).index_select(0, layout.source)
     outs = []
@@ -73,42 +73,54 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @custom_fwd(device_type="cpu")
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None, layout: DenseLayout) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor | None, layout: DenseLayout, rate: float) -> Tensor:
         width = qkv.shape[1] // (3 * layout.heads)
         # Rows in the padding are copies of others, so finite; as keys they are masked, as queries nobody reads them.
         rows = qkv.reshape(-1, width).index_select(0, layout.source).view(3, -1, width)
-        out, weights = torch.empty_like(rows[0]), []
+        out, weights, kept = torch.empty_like(rows[0]), [], []
         masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
-        for (q, k, v), of_group, mask in zip(_matrices(rows, layout), _matrices(out[None], layout), masks, strict=True):
+        for (q, k, v), of_group, added in zip(
+            _matrices(rows, layout), _matrices(out[None], layout), masks, strict=True
+        ):
             logits = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (len(q) // layout.heads, layout.heads))
-            weights.append(torch.add(mask, logits, alpha=width**-0.5, out=logits).softmax(-1).flatten(0, 1))
-            torch.bmm(weights[-1], v, out=of_group[0])
-        ctx.save_for_backward(rows, *weights)
-        ctx.layout = layout
+            weights.append(torch.add(added, logits, alpha=width**-0.5, out=logits).softmax(-1).flatten(0, 1))
+            if rate:
+                dropped, mask = torch.native_dropout(weights[-1], rate, True)
+                kept.append(mask)
+            torch.bmm(dropped if rate else weights[-1], v, out=of_group[0])
+        ctx.save_for_backward(rows, *weights, *kept)
+        ctx.layout, ctx.scale = layout, 1 / (1 - rate)
         return out.index_select(0, layout.merged).view(len(qkv), qkv.shape[1] // 3)
 
     @staticmethod
     @custom_bwd(device_type="cpu")
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError(
                 "attention over all pairs of nodes has no second derivatives on the CPU; leave out create_graph=True, "
                 "or use a model without it, GINE or GraphTransformer"
             )
-        (rows, *weights), layout = ctx.saved_tensors, ctx.layout
+        (rows, *saved), layout = ctx.saved_tensors, ctx.layout
+        number = len(layout.groups)
+        weights, kept = saved[:number], saved[number:] or [None] * number
         width, of_bias = rows.shape[-1], None
         of_rows = torch.empty_like(rows)
         of_out = torch.zeros_like(rows[0]).index_copy_(0, layout.merged, grad.reshape(-1, width))[None]
-        for (q, k, v), of_qkv, (of_o,), weight in zip(
-            *(_matrices(x, layout) for x in (rows, of_rows, of_out)), weights, strict=True
+        for (q, k, v), of_parts, (of_o,), weight, mask in zip(
+            *(_matrices(x, layout) for x in (rows, of_rows, of_out)), weights, kept, strict=True
         ):
-            of_logits = torch._softmax_backward_data(torch.bmm(of_o, v.transpose(1, 2)), weight, -1, weight.dtype)
-            for out, left, right in ((of_qkv[0], of_logits, k), (of_qkv[1], of_logits.transpose(1, 2), q)):
+            of_weight, dropped = torch.bmm(of_o, v.transpose(1, 2)), weight
+            if mask is not None:
+                of_weight.mul_(mask).mul_(ctx.scale)
+                dropped = (weight * mask).mul_(ctx.scale)
+            of_logits = torch._softmax_backward_data(of_weight, weight, -1, weight.dtype)
+            for out, left, right in ((of_parts[0], of_logits, k), (of_parts[1], of_logits.transpose(1, 2), q)):
                 torch.baddbmm(out, left, right, beta=0, alpha=width**-0.5, out=out)
-            torch.bmm(weight.transpose(1, 2), of_o, out=of_qkv[2])
+            torch.bmm(dropped.transpose(1, 2), of_o, out=of_parts[2])
             if ctx.needs_input_grad[1]:
                 of_bias = of_logits.unflatten(0, (len(q) // layout.heads, layout.heads))
-        return of_rows.view(-1, width).index_select(0, layout.target).view(len(grad), 3 * grad.shape[1]), of_bias, None
+        of_qkv = of_rows.view(-1, width).index_select(0, layout.target).view(len(grad), 3 * grad.shape[1])
+        return of_qkv, of_bias, None, None
 
 
 def _matrices(rows: Tensor, layout: DenseLayout) -> list[list[Tensor]]:

@@ -12,7 +12,7 @@ from graphtf.models.base import GraphModel
 from graphtf.models.edge_loops import EdgeLoops, add_messages
 from graphtf.models.linear import Linear
 from graphtf.models.norms import NORMS
-from graphtf.validate import check_choice
+from graphtf.validate import check_choice, check_dropout
 
 
 def gine_layer(channels: int) -> GINEConv:
@@ -96,7 +96,7 @@ class GINE(GraphModel):
         check_choice("norm", norm, tuple(NORMS))
         self.layers = nn.ModuleList(gine_layer(channels) for _ in range(num_layers))
         self.norms = nn.ModuleList(NORMS[norm](channels) for _ in range(num_layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(check_dropout("dropout", dropout))
         self.add_head(out_channels, encoding)
 
     def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:

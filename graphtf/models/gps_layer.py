@@ -14,7 +14,7 @@ from graphtf.models.edge_loops import EdgeLoops
 from graphtf.models.gine import gine_layer, gine_sum
 from graphtf.models.linear import linear
 from graphtf.models.norms import NORMS
-from graphtf.validate import check_choice, check_positive_int
+from graphtf.validate import check_choice, check_dropout, check_positive_int
 
 PYG_NORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "batch": ("batch_norm", {"allow_single_element": True}),
@@ -69,6 +69,8 @@ class GPSLayer(GPSConv):
         check_positive_int("heads", heads)
         if channels % heads:
             raise ValueError(f"heads must divide channels, but got channels={channels} and heads={heads}")
+        check_dropout("dropout", dropout)
+        check_dropout("attention_dropout", attention_dropout)
         name, options = PYG_NORMS[check_choice("norm", norm, tuple(NORMS))]
         super().__init__(
             channels,

@@ -12,7 +12,7 @@ from graphtf.models.base import GraphModel
 from graphtf.models.edge_loops import EdgeLoops, attend_along_edges
 from graphtf.models.linear import Linear, linear
 from graphtf.models.norms import NORMS
-from graphtf.validate import check_choice, check_positive_int
+from graphtf.validate import check_choice, check_dropout, check_positive_int
 
 
 class GraphTransformerLayer(nn.Module):
@@ -59,10 +59,7 @@ class GraphTransformerLayer(nn.Module):
         check_positive_int("heads", heads)
         if channels % heads:
             raise ValueError(f"heads must divide channels, but got channels={channels} and heads={heads}")
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)):
-            raise TypeError(f"dropout must be a number in [0, 1), but got {dropout!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), but got {dropout}")
+        check_dropout("dropout", dropout)
         check_choice("norm", norm, tuple(NORMS))
         self.heads, self.update_edges = heads, update_edges
         # A bias in front of a norm or inside a softmax over neighbours has no effect, or almost none.

@@ -13,7 +13,7 @@ from graphtf.train.encoding_options import ENCODINGS as ENCODINGS
 from graphtf.train.encoding_options import check_encoding, has_layers, has_pairs
 from graphtf.train.optimizer import OPTIMIZERS
 from graphtf.train.regressor import PRECISIONS
-from graphtf.validate import check_choice, check_positive_int
+from graphtf.validate import check_choice, check_dropout, check_positive_int
 
 WHERE = ("out", "root", "accelerator", "strategy", "threads", "workers", "progress")
 """Options that say where and how a run is computed, not what: they may change when it is resumed."""
@@ -38,6 +38,7 @@ class TrainConfig:
         epochs, batch_size: budget.
         model: backbone, `transformer`, `gine` or `gps`.
         layers, channels, heads, dropout, norm, readout: see :class:`graphtf.models.GraphTransformer`.
+        attention_dropout: dropout of the weights of attention, with `model="gps"`.
         attention_bias: let an encoding of all pairs of nodes bias the attention, see :class:`graphtf.models.GPS`; with
             `model="gps"` and an encoding by a linear transformer that keeps its pairs.
         optimizer: `"adamw"`, or `"muon"`: Muon for the matrices between hidden layers, AdamW for the rest.
@@ -75,6 +76,7 @@ class TrainConfig:
     channels: int = 64
     heads: int = 8
     dropout: float = 0.0
+    attention_dropout: float = 0.0
     norm: str = "batch"
     readout: str = "sum"
     attention_bias: bool = False
@@ -126,10 +128,14 @@ class TrainConfig:
             )
         for name in ("lr", "clip", "pe_lr_scale"):
             _check_number(name, getattr(self, name), above_zero=True)
-        for name in ("dropout", "weight_decay"):
-            _check_number(name, getattr(self, name), above_zero=False)
-        if self.dropout >= 1:
-            raise ValueError(f"dropout must be below 1, but got {self.dropout}")
+        _check_number("weight_decay", self.weight_decay, above_zero=False)
+        for name in ("dropout", "attention_dropout"):
+            check_dropout(name, getattr(self, name))
+        if self.attention_dropout and self.model != "gps":
+            raise ValueError(
+                f"attention_dropout={self.attention_dropout} needs attention over all pairs of nodes, but "
+                f"model={self.model!r} has none; use model='gps'"
+            )
         if self.pe_lr_scale != 1 and not has_layers(pe):
             raise ValueError(f"pe={pe!r} has no layers whose learning rate pe_lr_scale={self.pe_lr_scale} could scale")
 

@@ -183,6 +183,8 @@ def _module(config: TrainConfig, task: Task, graphs: list[Data]) -> MoleculeRegr
     }
     if config.model != "gine":  # which has no attention
         model["heads"] = config.heads
+    if config.attention_dropout:
+        model["attention_dropout"] = config.attention_dropout
     if config.attention_bias:
         model["attention_bias"] = True
     return MoleculeRegressor(
