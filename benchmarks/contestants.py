@@ -47,6 +47,31 @@ class Example(nn.Module):
         return self.head(global_add_pool(x, data.batch))
 
 
+class PlainGINE(nn.Module):
+    """`graphtf.models.GINE` out of PyG's and torch's own parts."""
+
+    def __init__(self, channels: int = 64, num_layers: int = 4) -> None:
+        super().__init__()
+        self.node, self.edge = nn.Embedding(28, channels), nn.Embedding(4, channels)
+        networks = [
+            nn.Sequential(nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels))
+            for _ in range(num_layers)
+        ]
+        self.layers = nn.ModuleList(GINEConv(network, train_eps=True) for network in networks)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in networks)
+        self.head = nn.Sequential(
+            nn.Linear(channels, channels // 2), nn.ReLU(), nn.Linear(channels // 2, channels // 4), nn.ReLU(),
+            nn.Linear(channels // 4, 1),
+        )  # fmt: skip
+
+    def forward(self, data: Any) -> Tensor:
+        """Predict for every graph."""
+        x, e = self.node(data.x.squeeze(-1)), self.edge(data.edge_attr)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(x + layer(x, data.edge_index, e).relu())
+        return self.head(global_add_pool(x, data.batch))
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "PyG example": lambda: Example(0.5),
     "PyG example, no attention dropout": lambda: Example(0.0),

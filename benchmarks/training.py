@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 import torch_geometric
-from contestants import HALF, MODELS, Processes, Threads, backward
+from contestants import HALF, MODELS, PlainGINE, Processes, Threads, backward
 from report import interleaved, table, write
 from torch import nn
 from torch_geometric.data import Batch, Data
@@ -44,6 +44,9 @@ ENCODINGS: dict[str, Callable[[], nn.Module | None]] = {
     "none": lambda: None,
     "linear-transformer": lambda: LinearTransformerPE(k=16),
     "conductances": lambda: LinearTransformerPE(k=16, heads=4, leverage=True, node_types=28, edge_types=4),
+    "conductances of shared layers": lambda: LinearTransformerPE(
+        k=16, heads=4, leverage=True, node_types=28, edge_types=4, shared=True
+    ),
 }
 
 
@@ -115,6 +118,7 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
     batches = [Batch.from_data_list(graphs[i : i + 128]) for i in range(0, 512, 128)]
     number = sum(batch.num_graphs for batch in batches)
     runs: dict[str, Callable[[], Any]] = {}
+    torch.manual_seed(0)
 
     def training(model: nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -140,6 +144,7 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
 
         return run
 
+    runs["GINE 4 x 64 by PyG, none"] = training(PlainGINE())
     for name, make in ENCODINGS.items():
         encoding = make()
         if encoding is not None:

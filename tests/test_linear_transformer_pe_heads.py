@@ -52,6 +52,24 @@ def test_gradients_are_those_of_finite_differences(path):
     torch.autograd.gradcheck(lambda w: heads.head_leverages(graph, w), weight)
 
 
+@pytest.mark.parametrize("spread", [0, 4, 8])
+def test_leverages_are_exact_however_far_conductances_spread(spread):
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(spread)
+    for size in (3, 8, 30):
+        order = torch.randperm(size, generator=generator)
+        ring = Incidence(torch.stack([order, order.roll(1)]).sort(0)[0])
+        power = spread * (2 * torch.rand(2, size, generator=generator, dtype=torch.float64) - 1)
+        weight = (10**power).requires_grad_()
+        others = (1 - torch.eye(size, dtype=torch.float64)) @ (1 / weight).t()  # in series
+        expected = others / (1 / weight.t() + others)
+        found = heads.head_leverages(ring, weight)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-15 * size)
+        of_leverage = torch.randn(size, 2, generator=generator, dtype=torch.float64)
+        found, expected = (torch.autograd.grad(x, weight, of_leverage)[0] * weight for x in (found, expected))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)  # of the logarithms of the conductances
+
+
 def test_compiled_loops_equal_tensor_operations(monkeypatch):
     pytest.importorskip("numba")
     batch = Batch.from_data_list([molecule(n, n) for n in (2, 23, 9, 40, 3)])

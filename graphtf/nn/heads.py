@@ -160,18 +160,18 @@ class _Leverages(torch.autograd.Function):
         w = weight.detach().double().contiguous()
         leverage = torch.empty_like(w)
         leverage_numba.leverages(*[t.numpy() for t in (nodes, edges, u, v, w, leverage)])
-        ctx.save_for_backward(u, v, nodes, edges, w, leverage, weight)
+        ctx.save_for_backward(u, v, nodes, edges, w, weight)
         return leverage.to(weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.nn import leverage_numba
 
-        u, v, nodes, edges, w, leverage, weight = ctx.saved_tensors
+        u, v, nodes, edges, w, weight = ctx.saved_tensors
         if is_differentiated_again(gradients[0]):
             found = by_tensors(lambda weight: block_leverages(weight, u, v, Blocks.of(nodes)), (weight,), gradients)
             return *found, None, None, None, None
         of_leverage, of_w = gradients[0].double().contiguous(), torch.empty_like(w)
-        arrays = [t.numpy() for t in (nodes, edges, u, v, w, leverage, of_leverage, of_w)]
+        arrays = [t.numpy() for t in (nodes, edges, u, v, w, of_leverage, of_w)]
         leverage_numba.gradients(*arrays)
         return of_w.to(gradients[0].dtype), None, None, None, None

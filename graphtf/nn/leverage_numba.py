@@ -1,9 +1,10 @@
 # mypy: disable-error-code="untyped-decorator"
 """Compiled leverages of the edges of many small graphs, for several conductances; imported only where numba is.
 
-Nodes are eliminated from the last to the first: in molecules most have one or two neighbours before them, so that
-little fills in. The first node of every component has none, and is grounded. Only those entries of the inverse are
-computed that lie where the triangular factor has some; the edges are among them.
+Nodes are eliminated from the last to the first: a star of conductances becomes a mesh, and nothing is subtracted. In
+molecules most nodes have one or two neighbours before them, so that little fills in. Put back from the first to the
+last, every node gets its resistances to these neighbours. Leverages are right to rounding, however far the conductances
+spread.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from numba import njit
 
 from graphtf.compiled import FAST
 
-# Matrices are dense in memory; of them, only the diagonal and the columns `before[first[k] : last[k]]`, all below `k`,
-# of every row `k` are used.
+# Matrices are dense in memory; of them, only the columns `before[first[k] : last[k]]`, all below `k`, of every row `k`
+# are used: the neighbours of a node when it is eliminated.
 
 
 @njit(cache=True, nogil=True)
@@ -42,46 +43,47 @@ def _pattern(tail: Any, head: Any, mark: Any, first: Any, last: Any, before: Any
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _clear(a: Any, first: Any, last: Any, before: Any) -> None:
     for k in range(len(first)):
-        a[k, k] = 0.0
         for s in range(first[k], last[k]):
             a[k, before[s]] = 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _factor(a: Any, tail: Any, head: Any, w: Any, first: Any, last: Any, before: Any) -> None:
-    """Row `k` of `a` becomes that of the Laplacian when `k` is eliminated, with the inverse of the pivot."""
+def _eliminate(a: Any, inverse: Any, tail: Any, head: Any, w: Any, first: Any, last: Any, before: Any) -> None:
+    """`a[k, i]` becomes the conductance between `k` and `i` when `k` is eliminated, `inverse[k]` that of their sum."""
     _clear(a, first, last, before)
     for e in range(len(tail)):
-        u, v = tail[e], head[e]
-        a[u, u] += w[e]
-        a[v, v] += w[e]
-        a[max(u, v), min(u, v)] -= w[e]
+        a[max(tail[e], head[e]), min(tail[e], head[e])] += w[e]
     for k in range(len(first) - 1, -1, -1):
-        if first[k] < last[k]:
-            a[k, k] = 1.0 / a[k, k]
+        if first[k] == last[k]:
+            continue
+        total = 0.0
         for s in range(first[k], last[k]):
-            i = before[s]
-            f = a[k, i] * a[k, k]
-            for t in range(first[k], s + 1):
-                a[i, before[t]] -= f * a[k, before[t]]
+            total += a[k, before[s]]
+        inverse[k] = 1.0 / total
+        for s in range(first[k] + 1, last[k]):
+            f = a[k, before[s]] * inverse[k]
+            for t in range(first[k], s):
+                a[before[s], before[t]] += f * a[k, before[t]]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _invert(G: Any, a: Any, first: Any, last: Any, before: Any) -> None:
-    """The same entries of the inverse of `L` without the grounded nodes, whose rows and columns are zero."""
+def _resistances(R: Any, a: Any, inverse: Any, first: Any, last: Any, before: Any) -> None:
+    r"""`R` becomes the effective resistances between `k` and its neighbours before it.
+
+    .. math:: R_{kj} = 1 / d_k + \sum_i f_i R_{ij} - \sum_{i < l} f_i f_l R_{il}, \qquad f_i = a_{ki} / d_k
+    """
     for k in range(len(first)):
-        G[k, k] = 0.0
-        if first[k] == last[k]:
-            continue
-        own = 1.0
+        common = inverse[k]
         for s in range(first[k], last[k]):
-            j, total = before[s], 0.0
-            for t in range(first[k], last[k]):
-                i = before[t]
-                total -= a[k, i] * G[max(i, j), min(i, j)]
-            G[k, j] = total * a[k, k]
-            own -= a[k, j] * G[k, j]
-        G[k, k] = own * a[k, k]
+            i, f = before[s], a[k, before[s]] * inverse[k]
+            R[k, i] = 0.0
+            for t in range(first[k], s):
+                j, g = before[t], a[k, before[t]] * inverse[k]
+                R[k, i] += g * R[i, j]
+                R[k, j] += f * R[i, j]
+                common -= f * g * R[i, j]
+        for s in range(first[k], last[k]):
+            R[k, before[s]] += common
 
 
 @njit(cache=True, nogil=True)
@@ -100,80 +102,72 @@ def leverages(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage
         n, c, d = node_first[g + 1] - node_first[g], edge_first[g], edge_first[g + 1]
         tail, head = u[c:d] - node_first[g], v[c:d] - node_first[g]
         mark, first, last = np.empty((n, n), np.bool_), np.empty(n, np.int64), np.empty(n, np.int64)
-        before = np.empty(n * n, np.int64)
-        a, G = np.empty((n, n)), np.empty((n, n))
+        before, a, R, inverse = np.empty(n * n, np.int64), np.empty((n, n)), np.empty((n, n)), np.empty(n)
         _pattern(tail, head, mark, first, last, before)
         for h in range(w.shape[0]):
-            _factor(a, tail, head, w[h, c:d], first, last, before)
-            _invert(G, a, first, last, before)
+            _eliminate(a, inverse, tail, head, w[h, c:d], first, last, before)
+            _resistances(R, a, inverse, first, last, before)
             for e in range(d - c):
-                s, t = tail[e], head[e]
-                leverage[h, c + e] = w[h, c + e] * (G[s, s] + G[t, t] - 2.0 * G[max(s, t), min(s, t)])
+                leverage[h, c + e] = w[h, c + e] * R[max(tail[e], head[e]), min(tail[e], head[e])]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _of_invert(of_a: Any, of_G: Any, a: Any, G: Any, first: Any, last: Any, before: Any) -> None:
-    """`of_a` becomes the derivative of `_invert` in `a`; `of_G` is used up."""
+def _of_resistances(of_a: Any, of_R: Any, a: Any, R: Any, inverse: Any, first: Any, last: Any, before: Any) -> None:
+    """`of_a` becomes the derivative of `_resistances` in `a`; `of_R` is used up."""
     for k in range(len(first) - 1, -1, -1):
-        inverse, of_own = a[k, k], of_G[k, k] * a[k, k]
-        of_a[k, k] = 0.0
-        if first[k] == last[k]:
-            continue
-        of_pivot = of_G[k, k] * G[k, k]
+        d, total = inverse[k], 0.0
         for s in range(first[k], last[k]):
-            j = before[s]
-            of_a[k, j] = -of_own * G[k, j]
-            of_G[k, j] -= of_own * a[k, j]
-        for s in range(first[k], last[k]):
-            j = before[s]
-            of_total = of_G[k, j] * inverse
-            of_pivot += of_G[k, j] * G[k, j]
-            for t in range(first[k], last[k]):
-                i = before[t]
-                of_a[k, i] -= of_total * G[max(i, j), min(i, j)]
-                of_G[max(i, j), min(i, j)] -= of_total * a[k, i]
-        of_a[k, k] = -of_pivot * inverse
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _of_factor(of_a: Any, a: Any, first: Any, last: Any, before: Any) -> None:
-    """`of_a`, the derivative in the factor, becomes that in the Laplacian."""
-    for k in range(len(first)):
-        for s in range(first[k], last[k]):
+            of_a[k, before[s]] = 0.0
+            total += of_R[k, before[s]]
+        of_inverse = total
+        for s in range(first[k] + 1, last[k]):
             i = before[s]
-            f, of_f = a[k, i] * a[k, k], 0.0
-            for t in range(first[k], s + 1):
+            for t in range(first[k], s):
                 j = before[t]
-                of_f -= of_a[i, j] * a[k, j]
-                of_a[k, j] -= of_a[i, j] * f
-            of_a[k, i] += of_f * a[k, k]
-            of_a[k, k] -= of_f * f * a[k, k]
+                f, g = a[k, i] * d, a[k, j] * d
+                of_f, of_g = (of_R[k, j] - total * g) * R[i, j], (of_R[k, i] - total * f) * R[i, j]
+                of_R[i, j] += of_R[k, j] * f + of_R[k, i] * g - total * f * g
+                of_a[k, i] += of_f * d
+                of_a[k, j] += of_g * d
+                of_inverse += of_f * a[k, i] + of_g * a[k, j]
+        for s in range(first[k], last[k]):
+            of_a[k, before[s]] -= of_inverse * d * d
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def gradients(
-    node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, leverage: Any, of_leverage: Any, of_w: Any
-) -> None:
+def _of_eliminate(of_a: Any, a: Any, inverse: Any, first: Any, last: Any, before: Any) -> None:
+    """`of_a`, the derivative in the conductances met in elimination, becomes that in those at the start."""
+    for k in range(len(first)):
+        d, of_inverse = inverse[k], 0.0
+        for s in range(first[k] + 1, last[k]):
+            i = before[s]
+            for t in range(first[k], s):
+                j = before[t]
+                of_a[k, i] += of_a[i, j] * a[k, j] * d
+                of_a[k, j] += of_a[i, j] * a[k, i] * d
+                of_inverse += of_a[i, j] * a[k, i] * a[k, j]
+        for s in range(first[k], last[k]):
+            of_a[k, before[s]] -= of_inverse * d * d
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def gradients(node_first: Any, edge_first: Any, u: Any, v: Any, w: Any, of_leverage: Any, of_w: Any) -> None:
     """Derivative of `leverages`: `of_w` is filled from `of_leverage`."""
     for g in range(len(node_first) - 1):
         n, c, d = node_first[g + 1] - node_first[g], edge_first[g], edge_first[g + 1]
         tail, head = u[c:d] - node_first[g], v[c:d] - node_first[g]
         mark, first, last = np.empty((n, n), np.bool_), np.empty(n, np.int64), np.empty(n, np.int64)
-        before = np.empty(n * n, np.int64)
-        a, G, of_a, of_G = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+        before, a, R, inverse = np.empty(n * n, np.int64), np.empty((n, n)), np.empty((n, n)), np.empty(n)
+        of_a, of_R = np.empty((n, n)), np.empty((n, n))
         _pattern(tail, head, mark, first, last, before)
         for h in range(w.shape[0]):
-            _factor(a, tail, head, w[h, c:d], first, last, before)
-            _invert(G, a, first, last, before)
-            _clear(of_G, first, last, before)
+            _eliminate(a, inverse, tail, head, w[h, c:d], first, last, before)
+            _resistances(R, a, inverse, first, last, before)
+            _clear(of_R, first, last, before)
             for e in range(d - c):
-                s, t, f = tail[e], head[e], of_leverage[h, c + e] * w[h, c + e]
-                of_G[s, s] += f
-                of_G[t, t] += f
-                of_G[max(s, t), min(s, t)] -= 2.0 * f
-            _of_invert(of_a, of_G, a, G, first, last, before)
-            _of_factor(of_a, a, first, last, before)
+                of_R[max(tail[e], head[e]), min(tail[e], head[e])] += of_leverage[h, c + e] * w[h, c + e]
+            _of_resistances(of_a, of_R, a, R, inverse, first, last, before)
+            _of_eliminate(of_a, a, inverse, first, last, before)
             for e in range(d - c):
-                s, t = tail[e], head[e]
-                change = of_a[s, s] + of_a[t, t] - of_a[max(s, t), min(s, t)]
-                of_w[h, c + e] = of_leverage[h, c + e] * leverage[h, c + e] / w[h, c + e] + change
+                s, t = max(tail[e], head[e]), min(tail[e], head[e])
+                of_w[h, c + e] = of_leverage[h, c + e] * R[s, t] + of_a[s, t]
