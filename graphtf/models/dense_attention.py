@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
+from graphtf.compiled import is_traced
 from graphtf.models.dense_layout import DenseLayout
 from graphtf.precision import full_precision
 
@@ -48,7 +49,7 @@ def _attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None, rate: 
     if bias is not None:
         graphs, size = layout.groups[0].mask.shape
         bias = bias.to(qkv.dtype).expand(graphs, layout.heads, size, size)
-    if qkv.device.type == "cpu" and not torch.compiler.is_compiling():
+    if qkv.device.type == "cpu" and not is_traced():
         return _Attention.apply(qkv, bias, layout, rate)
     masks = layout.logits_masks(qkv.dtype) if bias is None else [bias]
     rows = qkv.reshape(len(qkv) * 3 * layout.heads, qkv.shape[1] // (3 * layout.heads)).index_select(0, layout.source)

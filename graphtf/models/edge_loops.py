@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import softmax
 
-from graphtf.compiled import has_numba
+from graphtf.compiled import has_numba, is_traced
 from graphtf.differentiable import by_tensors, is_differentiated_again
 
 SMALLEST = 2048  # edges that are worth a thread
@@ -44,7 +44,7 @@ class EdgeLoops(NamedTuple):
         Raises:
             IndexError: an edge has an end that is no node.
         """
-        if edge_index.device.type != "cpu" or not has_numba() or torch.compiler.is_compiling():
+        if edge_index.device.type != "cpu" or not has_numba() or is_traced():
             return None
         source, target = edge_index.to(torch.int64).contiguous()
         edges = len(source)

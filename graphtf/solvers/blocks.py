@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from graphtf.differentiable import cholesky_inverse
 from graphtf.incidence import Incidence
 
 MAX_ENTRIES = 1 << 24  # of the dense blocks that are inverted at a time, 128 MiB in float64
@@ -112,4 +113,4 @@ def block_inverse(weight: Tensor, block: Block) -> Tensor:
             f"{float(w.detach().max()):.1e}, too far apart for a factorisation in {weight.dtype}; bring them closer "
             "together"
         )
-    return torch.cholesky_inverse(factor)
+    return cholesky_inverse(factor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphtf.differentiable import cholesky_inverse
 from graphtf.incidence import Incidence
 
 
@@ -39,4 +40,4 @@ def laplacian_pinv(graph: Incidence) -> Tensor:
         else graph.weight.new_ones(())
     )
     factor = torch.linalg.cholesky(graph.laplacian_dense() + scale * projector)
-    return torch.cholesky_inverse(factor) - projector / scale
+    return cholesky_inverse(factor) - projector / scale

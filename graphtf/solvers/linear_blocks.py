@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphtf.differentiable import cholesky_inverse
 from graphtf.incidence import Incidence
 from graphtf.layout import local_index
 
@@ -78,7 +79,7 @@ class GroundedBlocks:
         for matrix in self.stacks(self.matrix):
             factor, info = torch.linalg.cholesky_ex(matrix)
             # Weights over more orders of magnitude than the format has can make a pivot negative.
-            inverse = torch.linalg.inv(matrix) if bool(info.any()) else torch.cholesky_inverse(factor)
+            inverse = torch.linalg.inv(matrix) if bool(info.any()) else cholesky_inverse(factor)
             parts.append(inverse.flatten())
         return torch.cat(parts) if parts else self.matrix
 
