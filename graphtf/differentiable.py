@@ -22,15 +22,15 @@ def stays_in_torch(x: Tensor) -> bool:
     return batched or is_traced()
 
 
-def is_differentiated_again(gradient: Tensor) -> bool:
-    """Whether a `backward` must keep to tensor operations: its results are differentiated again, or `gradient` is many.
+def is_differentiated_again(*gradients: Tensor) -> bool:
+    """Whether a `backward` must keep to tensor operations: its results are differentiated again, or a gradient is many.
 
     Example:
         >>> with torch.no_grad():
         ...     is_differentiated_again(torch.ones(2))
         False
     """
-    return torch.is_grad_enabled() or stays_in_torch(gradient)
+    return torch.is_grad_enabled() or any(map(stays_in_torch, gradients))
 
 
 def by_tensors(

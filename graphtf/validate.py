@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -25,9 +25,9 @@ def check_positive_int(name: str, value: Any, minimum: int = 1) -> int:
 
 def check_dropout(name: str, value: Any) -> float:
     """Return `value` if it is a probability below 1, else raise `TypeError` or `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number in [0, 1), but got {value!r}")
-    if not 0 <= value < 1:
+    if not 0 <= float(value) < 1:
         raise ValueError(f"{name} must be in [0, 1), but got {value}")
     return float(value)
 

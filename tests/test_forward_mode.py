@@ -50,6 +50,24 @@ def test_models_by_torch_func(name, encoding):
     torch.testing.assert_close(torch.func.jvp(loss, (weights,), (direction,))[1], along)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_attention_by_torch_func_in_training(rate):
+    torch.manual_seed(0)
+    model = GPS(16, 2, 4, attention_dropout=rate, norm="layer").double()
+    weights = {key: weight.detach() for key, weight in model.named_parameters()}
+
+    def loss(weights):
+        torch.manual_seed(1)
+        return torch.func.functional_call(model, weights, (MOLECULES,)).square().mean()
+
+    key = "layers.0.attn.in_proj_weight"
+    change = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    change[key][3, 5] = 1e-5
+    up, down = ({name: weights[name] + sign * change[name] for name in weights} for sign in (1, -1))
+    expected = (loss(up) - loss(down)) / 2e-5
+    torch.testing.assert_close(torch.func.grad(loss)(weights)[key][3, 5], expected, rtol=1e-4, atol=1e-7)
+
+
 SOLVERS = {
     "electric_potential": lambda graph: solvers.electric_potential(graph, _demand(graph)),
     "electric_flow": lambda graph: solvers.electric_flow(graph, _demand(graph)),

@@ -67,7 +67,34 @@ def test_leverages_are_exact_however_far_conductances_spread(spread):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-15 * size)
         of_leverage = torch.randn(size, 2, generator=generator, dtype=torch.float64)
         found, expected = (torch.autograd.grad(x, weight, of_leverage)[0] * weight for x in (found, expected))
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)  # of the logarithms of the conductances
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)  # of the logarithms of the conductances
+
+
+@pytest.mark.parametrize("shape", ["star", "grid", "random"])
+def test_leverages_do_not_depend_on_the_numbering(shape):
+    """Numberings in which the elimination of the last node first would fill the matrix among them."""
+    generator = torch.Generator().manual_seed(0)
+    if shape == "star":
+        edges = torch.stack([torch.zeros(60, dtype=torch.int64), torch.arange(1, 61)])
+    elif shape == "grid":
+        nodes = torch.arange(64).view(8, 8)
+        across, down = ((nodes[:, :-1], nodes[:, 1:]), (nodes[:-1], nodes[1:]))
+        edges = torch.cat([torch.stack([a.flatten(), b.flatten()]) for a, b in (across, down)], 1)
+    else:
+        edges = torch.triu_indices(40, 40, 1)
+        edges = edges[:, torch.rand(edges.shape[1], generator=generator) < 0.1]
+    n = int(edges.max()) + 1
+    weight = torch.rand(2, edges.shape[1], dtype=torch.float64, generator=generator) + 0.5
+    of_leverage = torch.randn(edges.shape[1], 2, dtype=torch.float64, generator=generator)
+    found = []
+    for order in (torch.arange(n), torch.arange(n).flip(0), torch.randperm(n, generator=generator)):
+        graph, w = Incidence(order[edges], num_nodes=n), weight.clone().requires_grad_()
+        leverage = heads.head_leverages(graph, w)
+        found.append([leverage.detach(), *torch.autograd.grad(leverage, w, of_leverage)])
+    first = Incidence(edges, weight[0], n)
+    torch.testing.assert_close(found[0][0][:, 0], leverage_scores(first, tol=1e-12).value)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-12, atol=1e-13)
 
 
 def test_compiled_loops_equal_tensor_operations(monkeypatch):

@@ -10,7 +10,7 @@ from graphtf.incidence import Incidence
 from graphtf.layout import edge_at
 from graphtf.nn import LinearTransformerPE
 from graphtf.nn.head_encoding import runs_in_loops
-from graphtf.nn.heads import contiguous
+from graphtf.nn.heads import contiguous, head_leverages
 from graphtf.nn.inputs import graph_parts
 from graphtf.nn.listed_graph import listed_graph
 from graphtf.transforms import AddLinearTransformerPE
@@ -171,6 +171,13 @@ def test_parallel_columns_add_up():
     torch.testing.assert_close(node[:, 1], expected)
     walk = torch.tensor([2.0, 2.0, 1.0]).double() / torch.tensor([6.0, 6.0, 3.0]).double().sqrt()
     torch.testing.assert_close(edge[:, 0], walk)
+    weight = torch.tensor([[1.0, 3.0, 2.0], [2.0, 2.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    for ends in ([[0, 0, 1], [1, 1, 2]], [[0, 1, 1], [1, 0, 2]]):
+        found = head_leverages(Incidence(torch.tensor(ends), torch.ones(3).double()), weight)
+        expected = torch.tensor([[0.25, 0.5], [0.75, 0.5], [1.0, 1.0]], dtype=torch.float64)
+        torch.testing.assert_close(found, expected)
+        of_first = torch.autograd.grad(found[0].sum(), weight)[0]  # w_0 / (w_0 + w_1)
+        torch.testing.assert_close(of_first, torch.tensor([[3 / 16, -1 / 16, 0], [1 / 8, -1 / 8, 0]]).double())
 
 
 def test_what_inference_remembers_can_be_trained_on():

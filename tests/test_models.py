@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Batch, Data
@@ -189,6 +190,9 @@ def test_bad_dropout(name, rate):
     for model in (GPS,) if name == "attention_dropout" else (GPS, GINE, GraphTransformer):
         with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\), but got {rate}"):
             model(**{name: rate})
+    with pytest.raises(TypeError, match=rf"{name} must be a number"):
+        GPS(**{name: "0.1"})
+    GPS(16, 1, 4, **{name: np.float32(0.5)})
 
 
 def test_bad_input():

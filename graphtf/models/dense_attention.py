@@ -10,8 +10,10 @@ from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from graphtf.compiled import is_traced
+from graphtf.differentiable import is_differentiated_again
 from graphtf.models.dense_layout import DenseLayout
 from graphtf.precision import full_precision
+from graphtf.validate import check_dropout
 
 
 def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, rate: float = 0.0) -> Tensor:
@@ -30,7 +32,7 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
         `[n, H d]`.
 
     Raises:
-        ValueError: there is a bias, and the layout has several groups.
+        ValueError: there is a bias, and the layout has several groups; or `rate` is no probability below 1.
 
     Example:
         >>> import torch
@@ -39,6 +41,7 @@ def attend_to_all(qkv: Tensor, layout: DenseLayout, bias: Tensor | None = None, 
         >>> attend_to_all(qkv, layout).flatten()  # without queries the mean over each graph
         tensor([3., 3., 7.])
     """
+    check_dropout("rate", rate)
     if bias is not None and len(layout.groups) > 1:
         raise ValueError(f"a bias needs a layout of one group, but this one has {len(layout.groups)}")
     with full_precision(qkv.device.type):  # half precision would make the mask of the padding infinite
@@ -85,10 +88,9 @@ class _Attention(torch.autograd.Function):
         ):
             logits = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (len(q) // layout.heads, layout.heads))
             weights.append(torch.add(added, logits, alpha=width**-0.5, out=logits).softmax(-1).flatten(0, 1))
-            if rate:
-                dropped, mask = torch.native_dropout(weights[-1], rate, True)
-                kept.append(mask)
-            torch.bmm(dropped if rate else weights[-1], v, out=of_group[0])
+            dropped, mask = torch.native_dropout(weights[-1], rate, True) if rate else (weights[-1], None)
+            kept.append(mask)
+            torch.bmm(dropped, v, out=of_group[0])
         ctx.save_for_backward(rows, *weights, *kept)
         ctx.layout, ctx.scale = layout, 1 / (1 - rate)
         return out.index_select(0, layout.merged).view(len(qkv), qkv.shape[1] // 3)
@@ -96,14 +98,14 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph=True
+        if is_differentiated_again(grad):
             raise RuntimeError(
-                "attention over all pairs of nodes has no second derivatives on the CPU; leave out create_graph=True, "
-                "or use a model without it, GINE or GraphTransformer"
+                "attention over all pairs of nodes has no second derivatives on the CPU by torch.autograd, and none of "
+                "many at once; leave out create_graph=True or vectorize=True, use torch.func, or a model without such "
+                "attention, GINE or GraphTransformer"
             )
         (rows, *saved), layout = ctx.saved_tensors, ctx.layout
-        number = len(layout.groups)
-        weights, kept = saved[:number], saved[number:] or [None] * number
+        weights, kept = saved[: len(layout.groups)], saved[len(layout.groups) :]
         width, of_bias = rows.shape[-1], None
         of_rows = torch.empty_like(rows)
         of_out = torch.zeros_like(rows[0]).index_copy_(0, layout.merged, grad.reshape(-1, width))[None]

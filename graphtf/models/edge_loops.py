@@ -204,7 +204,7 @@ class _Attention(torch.autograd.Function):
         from graphtf.models import edge_loops_numba
 
         qkv, e, alpha = ctx.saved_tensors
-        if is_differentiated_again(of_out):
+        if is_differentiated_again(of_out, of_w):
             ends, heads = (ctx.loops.source, ctx.loops.target), alpha.shape[1]
             return *by_tensors(lambda x, y: _attend(x, y, *ends, heads), (qkv, e), (of_out, of_w)), None, None
         of_qkv, of_e = torch.zeros_like(qkv), torch.empty_like(e)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from graphtf.compiled import has_numba, is_traced
-from graphtf.differentiable import by_tensors, is_differentiated_again
+from graphtf.differentiable import by_tensors, is_differentiated_again, stays_in_torch
 from graphtf.incidence import Incidence
 from graphtf.nn.blocks import Blocks, block_leverages, block_powers
 from graphtf.powers import power_entries
@@ -33,7 +33,7 @@ def head_entries(graph: Incidence, weight: Tensor, degree: int) -> tuple[Tensor,
         degree: the largest power, at least 1.
 
     Returns:
-        `[H, n, degree]` and `[H, m, degree]`.
+        `[H, n, degree]` and `[H, m, degree]`; gradients need the latter, which must not be changed in place.
 
     Example:
         >>> import torch
@@ -136,7 +136,7 @@ class _Entries(torch.autograd.Function):
         from graphtf.nn import powers_numba
 
         weight, u, v, nodes, edges, edge = ctx.saved_tensors
-        if is_differentiated_again(gradients[0]):
+        if is_differentiated_again(*gradients):
             blocks = Blocks.of(nodes)
 
             def entries(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +145,7 @@ class _Entries(torch.autograd.Function):
 
             return *by_tensors(entries, (weight,), gradients), None, None, None, None, None
         arguments = [t.detach().contiguous().numpy() for t in (nodes, edges, u, v, weight, edge, *gradients)]
-        of_weight = weight.new_empty(weight.shape)  # filled, so contiguous
+        of_weight = weight.new_empty(weight.shape)  # numba fills it: contiguous, whatever the weights are
         powers_numba.gradients(*arguments, of_weight.numpy())
         return of_weight, None, None, None, None, None
 
@@ -160,18 +160,23 @@ class _Leverages(torch.autograd.Function):
         w = weight.detach().double().contiguous()
         leverage = torch.empty_like(w)
         leverage_numba.leverages(*[t.numpy() for t in (nodes, edges, u, v, w, leverage)])
-        ctx.save_for_backward(u, v, nodes, edges, w, weight)
+        ctx.save_for_backward(u, v, nodes, edges, weight)
         return leverage.to(weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from graphtf.nn import leverage_numba
 
-        u, v, nodes, edges, w, weight = ctx.saved_tensors
-        if is_differentiated_again(gradients[0]):
-            found = by_tensors(lambda weight: block_leverages(weight, u, v, Blocks.of(nodes)), (weight,), gradients)
-            return *found, None, None, None, None
-        of_leverage, of_w = gradients[0].double().contiguous(), torch.empty_like(w)
-        arrays = [t.numpy() for t in (nodes, edges, u, v, w, of_leverage, of_w)]
-        leverage_numba.gradients(*arrays)
-        return of_w.to(gradients[0].dtype), None, None, None, None
+        u, v, nodes, edges, weight = ctx.saved_tensors
+        found = None
+        if is_differentiated_again(*gradients):
+            (found,) = by_tensors(lambda weight: block_leverages(weight, u, v, Blocks.of(nodes)), (weight,), gradients)
+            if found is None or any(map(stays_in_torch, gradients)):
+                return found, None, None, None, None
+        w, of_leverage = weight.detach().double().contiguous(), gradients[0].detach().double().contiguous()
+        of_w = torch.empty_like(w)
+        leverage_numba.gradients(*[t.numpy() for t in (nodes, edges, u, v, w, of_leverage, of_w)])
+        exact = of_w.to(weight.dtype)
+        if found is not None:  # the loops lose nothing where conductances spread far; tensors know the derivative
+            exact = exact + (found - found.detach())
+        return exact, None, None, None, None

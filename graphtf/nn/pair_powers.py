@@ -121,7 +121,7 @@ class _Polynomials(torch.autograd.Function):
         from graphtf.nn import pair_powers_numba
 
         off, diagonal, maps, u, v, nodes, edges = ctx.saved_tensors
-        if is_differentiated_again(gradients[0]):
+        if is_differentiated_again(*gradients):
 
             def entries(off: Tensor, diagonal: Tensor, maps: Tensor) -> tuple[Tensor, ...]:
                 blocks = Blocks.of(nodes)

@@ -166,9 +166,10 @@ def _gradients(
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _of_weights(tail: Any, head: Any, off: Any, scale: Any, of_off: Any, sums: Any, of_w: Any) -> None:
-    r"""Derivative in the conductances from that in the entries of `T`.
+    r"""Derivative in the conductances from `of_off`, `g`, that in the entries :math:`T_e = w_e s_u s_v`.
 
-    .. math:: \partial_{w_e} = s_u s_v g_e - (r_u + r_v) / 2, \qquad r_i = s_i^2 \sum_{e \ni i} g_e T_e
+    .. math:: \frac{\partial}{\partial w_e} = s_u s_v g_e - \frac{r_u + r_v}{2}, \qquad
+        r_i = s_i^2 \sum_{e \ni i} g_e T_e, \qquad s = D^{-1/2}
     """
     for i in range(len(scale)):
         sums[i] = 0.0
