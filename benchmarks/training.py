@@ -8,7 +8,7 @@ random walk, `DataLoader`, `AdamW`; its own attention dropout of 0.5 costs time,
 do. Ours run on the cores as two threads, or as two processes of one thread each that average their gradients (DDP).
 All optimisers are the fused AdamW. Contestants take turns, round by round; a round of each includes collation and
 optimiser, and the table shows medians. What runs on one thread is measured in processor time, which other work on the
-machine disturbs less.
+machine disturbs less. Encodings are added to our backbones; a GINE out of PyG's own parts is measured too.
 """
 
 from __future__ import annotations
