@@ -39,5 +39,6 @@ def cell(value: Any) -> str:
 
 def write(out: Path, report: dict[str, Any], text: list[str]) -> None:
     """Write `OUT.json` and `OUT.md`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text("\n".join(text), encoding="utf-8")

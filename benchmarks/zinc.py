@@ -24,6 +24,7 @@ from learning_curve import extrapolate, read_runs, summary
 from report import table, write
 from zinc_plots import plot_ablation, plot_curve
 
+from graphtf.train.config import TrainConfig
 from graphtf.train.encoding_options import check_encoding, has_layers, parse_encoding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,9 @@ OFF = {
 """What an option leaves of the full encoding."""
 BASELINES = ("none", "laplacian", "signnet", "random-walk", "release:pretrain=20", "linear-transformer")
 COMPARED = (*BASELINES, FULL, *(f"{FULL}:{option}" for option in OFF))
+
+
+DEFAULTS = TrainConfig().to_dict()
 
 
 def run(out: Path, options: list[str]) -> None:
@@ -60,7 +64,8 @@ def read(folders: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path}; give a folder that graphtf compare has finished")
         comparison = json.loads(path.read_text(encoding="utf-8"))
-        config = comparison["config"] | {"data": Path(comparison["config"]["data"]).name}
+        options = {name: DEFAULTS[name] for name in ("attention_dropout", "precision")}  # newer than some folders
+        config = options | comparison["config"] | {"data": Path(comparison["config"]["data"]).name}
         common = common or config
         different = sorted(name for name in common.keys() | config.keys() if common.get(name) != config.get(name))
         if different:

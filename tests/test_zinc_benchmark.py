@@ -75,6 +75,15 @@ def test_differences_are_paired_by_seed(benchmark, tmp_path):
     assert "heads=1" not in encodings
 
 
+def test_folders_of_earlier_versions_go_with_later_ones(benchmark, tmp_path):
+    early = comparison(tmp_path / "early", {"none": [0.4, 0.5, 0.9]})
+    late = comparison(tmp_path / "late", {"conductances": [0.1, 0.2, 0.6]}, attention_dropout=0.0, precision="32-true")
+    assert len(benchmark.read([early, late])[1]) == 2
+    other = comparison(tmp_path / "other", {"laplacian": [0.1, 0.2, 0.6]}, attention_dropout=0.5)
+    with pytest.raises(ValueError, match=r"other options \(attention_dropout\)"):
+        benchmark.read([early, other])
+
+
 def test_one_seed_has_no_deviation(benchmark, tmp_path):
     folder = comparison(tmp_path / "a", {"none": [0.4], "conductances": [0.1]}, seeds=(5,))
     none = benchmark.read([folder])[1][0]
