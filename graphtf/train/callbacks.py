@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from graphtf.files import write_atomically
 from graphtf.train.task import metric_label
@@ -29,6 +33,29 @@ class EpochSeed(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Seed for this epoch and process."""
         torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1009 + trainer.global_rank)
+
+
+class ExactStatistics(pl.Callback):
+    """Take the running statistics of batch normalisation anew, over the training data, before the last validation.
+
+    In training they are averages over about 20 batches, whose noise alone moves a validation error of the last epoch,
+    where the weights change no more. Afterwards they are averages over all batches, in `training` mode as before; no
+    weight depends on them. It takes one pass without gradients.
+    """
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pass over the training data, if the last epoch has been trained."""
+        kind = torch.nn.modules.batchnorm._BatchNorm
+        norms = [module for module in pl_module.modules() if isinstance(module, kind) and module.track_running_stats]
+        last = trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch + 1 == trainer.max_epochs
+        if not norms or not last or trainer.sanity_checking:
+            return
+        with torch.random.fork_rng(devices=[]):
+            update_bn(cast(Iterable[Any], trainer.train_dataloader), pl_module, pl_module.device)
+        if trainer.world_size > 1:  # every process has its share of the data
+            for norm in norms:
+                for statistics in (cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)):
+                    statistics.copy_(trainer.strategy.reduce(statistics.clone(), reduce_op="mean"))
 
 
 class History(pl.Callback):

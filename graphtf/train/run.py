@@ -20,7 +20,14 @@ from torch_geometric.data import Data
 
 from graphtf.files import write_json, write_yaml
 from graphtf.quiet import global_settings_kept, quiet
-from graphtf.train.callbacks import AtomicCheckpointIO, EpochSeed, FinalEarlyStopping, History, MovableCheckpoint
+from graphtf.train.callbacks import (
+    AtomicCheckpointIO,
+    EpochSeed,
+    ExactStatistics,
+    FinalEarlyStopping,
+    History,
+    MovableCheckpoint,
+)
 from graphtf.train.config import TrainConfig
 from graphtf.train.data import MoleculeData, available_splits, cache_root, load_graphs, task_of
 from graphtf.train.evaluate import load_checkpoint, predict_graphs
@@ -217,7 +224,7 @@ def _graphs(config: TrainConfig, split: str, show: bool) -> list[Data]:
 
 def _trainer(config: TrainConfig, task: Task, out: Path, history: History, bar: bool) -> pl.Trainer:
     best: dict[str, Any] = {"monitor": f"val_{task.metric}", "mode": task.mode}
-    callbacks: list[pl.Callback] = [EpochSeed(config.seed), history]
+    callbacks: list[pl.Callback] = [EpochSeed(config.seed), ExactStatistics(), history]
     if config.patience:
         callbacks.append(FinalEarlyStopping(patience=config.patience, **best))
     if bar:
