@@ -3,6 +3,9 @@
 import csv
 import gzip
 import json
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -50,6 +53,23 @@ def small(molecules, cache):
         return TrainConfig(**defaults | options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def train_command():
+    """Run `graphtf train` as a command, with options by their names in the configuration."""
+
+    def run(options):
+        arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+        done = subprocess.run(
+            [sys.executable, "-m", "graphtf", "train", *arguments],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from itertools import chain
 
 import pytest
@@ -16,7 +13,7 @@ from graphtf.train.data import MoleculeData
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_larger_batches(tmp_path, cache):
+def test_two_processes_are_one_with_larger_batches(tmp_path, cache, train_command):
     """Without dropout and batch norm nothing differs but the order of sums; 23 molecules cannot be halved."""
     smiles = clean_leads_smiles("val")[:113]
     for split, rows in [("train", smiles[:90]), ("val", smiles[90:])]:
@@ -26,14 +23,7 @@ def test_two_processes_are_one_with_larger_batches(tmp_path, cache):
     common |= {"heads": 4, "epochs": 2, "accelerator": "cpu", "progress": "none"}
     metrics = train(TrainConfig(**common, batch_size=16, out=str(tmp_path / "one")))
     options = common | {"batch_size": 8, "devices": 2, "strategy": "ddp", "out": str(tmp_path / "two")}
-    arguments = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    run = subprocess.run(
-        [sys.executable, "-m", "graphtf", "train", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    train_command(options)
     one, two = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))
     assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):

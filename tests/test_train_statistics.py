@@ -1,15 +1,12 @@
 """The running statistics of batch normalisation that a finished run has."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch_geometric.data import Batch
 
-from graphtf.train import callbacks, evaluate, train
+from graphtf.train import TrainConfig, callbacks, evaluate, train
 from graphtf.train.data import load_graphs
 from graphtf.train.evaluate import load_checkpoint
 
@@ -53,18 +50,10 @@ def test_nothing_but_the_last_validation_depends_on_them(small, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_processes_agree_on_them(small, molecules, cache, tmp_path):
+def test_processes_agree_on_them(small, molecules, cache, tmp_path, train_command):
     config = small(tmp_path / "two", model="gine", devices=2, strategy="ddp", batch_size=8)
-    names = ("data", "root", "out", "channels", "layers", "heads", "epochs", "accelerator", "progress")
-    names += ("model", "devices", "strategy", "batch_size")
-    arguments = [t for name in names for t in (f"--{name.replace('_', '-')}", str(getattr(config, name)))]
-    run = subprocess.run(
-        [sys.executable, "-m", "graphtf", "train", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    default = TrainConfig().to_dict()
+    train_command({name: value for name, value in config.to_dict().items() if value not in (None, default[name])})
     last = json.loads((tmp_path / "two" / "history.json").read_text())[-1]["val_mae"]
     found = evaluate(tmp_path / "two" / "last.ckpt", str(molecules), "val", str(cache))["mae"]
     assert found == pytest.approx(last, rel=1e-5)
