@@ -64,10 +64,10 @@ def read(folders: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path}; give a folder that graphtf compare has finished")
         comparison = json.loads(path.read_text(encoding="utf-8"))
-        options = {name: DEFAULTS[name] for name in ("attention_dropout", "precision")}  # newer than some folders
-        config = options | comparison["config"] | {"data": Path(comparison["config"]["data"]).name}
+        config = comparison["config"] | {"data": Path(comparison["config"]["data"]).name}
         common = common or config
-        different = sorted(name for name in common.keys() | config.keys() if common.get(name) != config.get(name))
+        both = [DEFAULTS | options for options in (common, config)]  # folders lack options newer than themselves
+        different = sorted(name for name in both[0].keys() | both[1].keys() if both[0].get(name) != both[1].get(name))
         if different:
             raise ValueError(f"{folder} was run with other options ({', '.join(different)}); give one table to each")
         for row in comparison["rows"]:

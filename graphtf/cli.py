@@ -63,9 +63,10 @@ def _config(base: dict[str, Any], given: dict[str, Any], pe_options: str | None 
         options["pe_dim"] = given.get("pe_dim")
         if not has_layers(name):
             options["pe_lr_scale"] = given.get("pe_lr_scale", 1.0)
-    if options.get("model") != "gps":
+    attends = options.get("model") == "gps"
+    if not attends:
         options["attention_dropout"] = given.get("attention_dropout", 0.0)
-    if options.get("model") != "gps" or not has_pairs(options["pe"]):
+    if not attends or not has_pairs(options["pe"]):
         options["attention_bias"] = given.get("attention_bias", False)
     return TrainConfig(**options)
 

@@ -45,11 +45,11 @@ class ExactStatistics(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass over the training data, if the last epoch has been trained."""
+        last = trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch + 1 == trainer.max_epochs
+        if not last or trainer.sanity_checking:
+            return
         kind = torch.nn.modules.batchnorm._BatchNorm
         norms = [module for module in pl_module.modules() if isinstance(module, kind) and module.track_running_stats]
-        last = trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch + 1 == trainer.max_epochs
-        if not norms or not last or trainer.sanity_checking:
-            return
         with torch.random.fork_rng(devices=[]):
             update_bn(cast(Iterable[Any], trainer.train_dataloader), pl_module, pl_module.device)
         if trainer.world_size > 1:  # every process has its share of the data
