@@ -128,6 +128,29 @@ def test_heads_of_equal_networks_are_the_encoding_of_one(start):
     torch.testing.assert_close(edges, edge.repeat(1, 3), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("start", ["random-walk", "resistive"])
+@pytest.mark.parametrize("init", ["basis", "random"])
+def test_different_heads_of_one_network_are_encodings_of_their_own(init, start):
+    batch = Batch.from_data_list([molecule(n, n) for n in (5, 12, 30)])
+    options = {"k": 4, "start": start, "init": init} | ({"num_probes": 6} if init == "random" else {})
+    several = LinearTransformerPE(heads=3, leverage=True, **options).eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(several.parameters()):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    node, edge, pairs = several.encode_with_pairs(batch)
+    assert not torch.allclose(node[:, :4], node[:, 4:8], atol=0.1)
+    for head, transformer in enumerate(several.transformers):
+        one = LinearTransformerPE(**options).eval()
+        one.transformer.load_state_dict(transformer.state_dict())
+        if several.memory is not None:
+            one.memory.data.copy_(several.memory[head : head + 1])
+        columns = slice(4 * head, 4 * head + 4)
+        parts = node[:, columns], edge[:, columns], pairs[..., columns]
+        for part, alone in zip(parts, one.encode_with_pairs(batch), strict=True):
+            torch.testing.assert_close(part, alone, rtol=1e-4, atol=1e-5)
+    assert edge[:, 12:].equal(edge[:, 12:13].expand(-1, 3))
+
+
 @pytest.mark.parametrize("start", ["random-walk", "electric"])
 def test_pairs_of_any_kind(start):
     graph = Incidence.from_data(molecule(12, 0)).to(torch.float64)

@@ -83,19 +83,20 @@ def mix_entries(
     Args:
         module: the encoder.
         graph: the edges.
-        weight: `[H, m]` conductances of the heads.
+        weight: `[N, m]` conductances of the networks: of one that all heads share, or one a head.
         pairs: `[2, P]` pairs of nodes.
         at: `[P]` numbers of the edges that join them, -1 where there is none.
-        node: `[H, n, k]` powers `1 ... k` on the diagonal.
-        edge: `[H, m, k]` the same at the edges.
+        node: `[N, n, k]` powers `1 ... k` on the diagonal.
+        edge: `[N, m, k]` the same at the edges.
         mix: `[H, k, k + 1]` coefficients.
-        null: `[n, H]` unit null vectors, where the registers start at demands.
+        null: `[n, N]` unit null vectors, where the registers start at demands.
 
     Returns:
         `[n, node_channels]` and `[P, edge_channels]`.
     """
+    mix = on_networks(mix, weight)
     maps = mix.transpose(1, 2)
-    node = torch.baddbmm(maps[:, :1], node, maps[:, 1:])  # [H, n, k]
+    node = torch.baddbmm(maps[:, :1], node, maps[:, 1:])  # [N, n, H k / N]
     edge = torch.bmm(edge, maps[:, 1:])
     if null is not None:  # the start is I - v v^T, and T v = v
         root, ones = null.t().unsqueeze(2), mix.sum(2).unsqueeze(1)
@@ -107,9 +108,18 @@ def mix_entries(
     else:
         columns = [_of_pairs(graph, weight, pairs, at, node.transpose(0, 1), edge.transpose(0, 1), mix, null)]
     if module.config.leverage:
-        columns.append(head_leverages(graph, weight) if joined else leverages_of(graph, weight, at))
+        found = head_leverages(graph, weight) if joined else leverages_of(graph, weight, at)
+        columns.append(found.expand(-1, module.config.heads))
     edges = torch.cat(columns, 1)
     return torch.cat(node.unbind(0), 1), repeat_rows(edges, at) if joined else edges
+
+
+def on_networks(mix: Tensor, weight: Tensor) -> Tensor:
+    """`[N, H k / N, k + 1]` coefficients `[H, k, k + 1]` of the heads, network by network of the `[N, m]` conductances.
+
+    Heads on one network are one head with the columns of all.
+    """
+    return mix.reshape(len(weight), -1, mix.shape[2])
 
 
 def head_mixes(module: LinearTransformerPE, dtype: torch.dtype, head: int | None = None) -> Tensor:
@@ -130,7 +140,7 @@ def networks(
     edge_attr: Tensor | None = None,
     place: Tensor | None = None,
 ) -> tuple[Incidence, Tensor]:
-    """The operator in the dtype to compute in, and the conductances `[H, m]` of the heads; see :func:`encode_heads`.
+    """The operator in the dtype to compute in, and conductances `[H, m]` of the heads, `[1, m]` where none are learned.
 
     Raises:
         ValueError: the operator is normalized, or features are missing.
@@ -140,7 +150,7 @@ def networks(
     parameter = module.transformer.stack[0].value.dtype
     dtype = torch.promote_types(torch.promote_types(graph.dtype, parameter), torch.float32)
     graph = graph if graph.dtype == dtype else graph.to(dtype)
-    weight = graph.weight.expand(module.config.heads, -1)
+    weight = graph.weight.unsqueeze(0)
     if module.conductances is not None:
         if place is None:
             place = edge_at(graph, graph.index if listed is None else listed)
@@ -149,13 +159,13 @@ def networks(
 
 
 def null_vectors(graph: Incidence, weight: Tensor) -> Tensor:
-    """`[n, H]` unit null vectors of the normalized networks, on every component."""
+    """`[n, N]` unit null vectors of the normalized networks, on every component."""
     labels = graph.components()
     return torch.stack([graph._replace(weight=w, components=labels).normalized("sym").null_vector() for w in weight], 1)
 
 
 def leverages_of(graph: Incidence, weight: Tensor, at: Tensor) -> Tensor:
-    """`[P, H]` leverages in every network of the edges with the numbers `at`, zero where that is -1."""
+    """`[P, N]` leverages in every network of the edges with the numbers `at`, zero where that is -1."""
     if graph.num_edges == 0 or len(at) == 0:
         return weight.new_zeros(len(at), len(weight))
     found = head_leverages(graph, weight).index_select(0, at.clamp(min=0))
@@ -172,7 +182,7 @@ def _of_pairs(
     mix: Tensor,
     null: Tensor | None,
 ) -> Tensor:
-    """`[P, H k]` rows of edges and nodes; pairs that are neither are computed on their own."""
+    """`[P, H k]` rows of edges and nodes `[*, N, H k / N]`; pairs that are neither are computed on their own."""
     loop = pairs[0] == pairs[1]
     rows = torch.where(loop.view(-1, 1, 1), node[pairs[0]], edge[at.clamp(min=0)] if len(edge) else node[pairs[0]])
     other = ((at < 0) & ~loop).nonzero().squeeze(1)
@@ -181,7 +191,7 @@ def _of_pairs(
         parts = []
         for head, w in enumerate(weight):
             network = graph._replace(weight=w).normalized("sym")
-            found = power_entries(network, mix.shape[1], few, mix[head])[1]
+            found = power_entries(network, mix.shape[2] - 1, few, mix[head])[1]
             if null is not None:
                 both = null[few[0], head] * null[few[1], head] * (labels[few[0]] == labels[few[1]])
                 found = found - both.unsqueeze(1) * mix[head].sum(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphtf.incidence import Incidence
 from graphtf.layout import edge_at
-from graphtf.nn.head_encoding import HALF, head_mixes, mix_entries, networks, null_vectors
+from graphtf.nn.head_encoding import HALF, head_mixes, mix_entries, networks, null_vectors, on_networks
 from graphtf.nn.heads import walk_entries
 from graphtf.nn.pair_powers import NodePairs, node_pairs, pair_polynomials
 from graphtf.nn.random_encoding import encode_random
@@ -106,9 +106,10 @@ def _by_powers(
             diagonal = 1 - diagonal
             null = network.null_vector().unsqueeze(1) if config.centered else None
         mix = head_mixes(module, graph.dtype)
-        maps = mix
+        maps = on_networks(mix, weight)
         if project is not None:  # before it meets the many pairs
-            maps = torch.einsum("chl,hlj->hcj", project.to(graph.dtype).view(-1, config.heads, config.k), mix)
+            shape = (-1, *maps.shape[:2])
+            maps = torch.einsum("cnl,nlj->ncj", project.to(graph.dtype).view(shape), maps)
         out, node, edge = pair_polynomials(graph, off, diagonal, maps, apart=project is None)
         if null is not None:
             out = out - _demands(graph, null, maps, apart=project is None)
@@ -127,7 +128,7 @@ def _demands(graph: Incidence, null: Tensor, maps: Tensor, apart: bool) -> Tenso
     """What `v v^T` contributes on every component, since the registers start at `I - v v^T` and `T v = v`."""
     pairs, labels = node_pairs(graph), graph.components()
     both = (null[pairs.tail] * null[pairs.head] * (labels[pairs.tail] == labels[pairs.head]).unsqueeze(1)).t()
-    total = maps.sum(2)  # [H, C]
+    total = maps.sum(2)  # [N, C]
     rows = (total.unsqueeze(2) * both.unsqueeze(1)).flatten(0, 1) if apart else total.t() @ both
     return _padded(rows, graph.num_graphs, pairs).transpose(0, 1)
 

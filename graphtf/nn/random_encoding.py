@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphtf.incidence import Incidence
 from graphtf.layout import edge_at, local_index
-from graphtf.nn.head_encoding import leverages_of, networks
+from graphtf.nn.head_encoding import head_mixes, leverages_of, networks, on_networks
 from graphtf.precision import full_precision
 
 if TYPE_CHECKING:
@@ -66,15 +66,15 @@ def encode_random(
             weight = graph.weight.unsqueeze(0)
             each = [graph.split_components()]
         start = _probes(module, each[0])
+        mix = head_mixes(module, graph.dtype) if mix is None else mix.to(graph.dtype).unsqueeze(0)
         nodes, edges = [], []
-        for head, network in enumerate(each):
-            of_head = module.coefficients(graph.dtype, head) if mix is None else mix.to(graph.dtype)
+        for network, maps in zip(each, on_networks(mix, weight), strict=True):
             phi = network.center(start) if config.centered else start
             node, edge = _estimates(network, phi, pairs, config.k)
-            nodes.append(node @ of_head.t())
-            edges.append(edge @ of_head.t())
+            nodes.append(node @ maps.t())
+            edges.append(edge @ maps.t())
         if config.leverage and leverage:
-            edges.append(leverages_of(graph, weight, edge_at(graph, pairs)))
+            edges.append(leverages_of(graph, weight, edge_at(graph, pairs)).expand(-1, config.heads))
         edge = torch.cat(edges, 1)
         labels = graph.components()
         edge = torch.where((labels[pairs[0]] == labels[pairs[1]]).unsqueeze(1), edge, 0.0)
