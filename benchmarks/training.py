@@ -44,6 +44,7 @@ ENCODINGS: dict[str, Callable[[], nn.Module | None]] = {
     "none": lambda: None,
     "linear-transformer": lambda: LinearTransformerPE(k=16),
     "conductances": lambda: LinearTransformerPE(k=16, heads=4, leverage=True, node_types=28, edge_types=4),
+    "heads of given conductances": lambda: LinearTransformerPE(k=16, heads=4, leverage=True),
     "conductances of shared layers": lambda: LinearTransformerPE(
         k=16, heads=4, leverage=True, node_types=28, edge_types=4, shared=True
     ),

@@ -35,6 +35,7 @@ OFF = {
     "leverage=false": "no leverages",
     "conductances=false": "no learned conductances",
     "start=random": "random start",
+    "shared=true": "shared layers",
 }
 """What an option leaves of the full encoding."""
 BASELINES = ("none", "laplacian", "signnet", "random-walk", "release:pretrain=20", "linear-transformer")

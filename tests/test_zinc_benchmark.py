@@ -111,7 +111,7 @@ def test_run_calls_compare_first(benchmark, tmp_path, monkeypatch):
         benchmark.main()
     command = ["graphtf", "compare", "--out", str(out), "--data", "DIR"]
     assert calls == [[*command, "--epochs", "2", "--pe", *benchmark.COMPARED], [*command, "--pe", "none"]]
-    assert len(benchmark.COMPARED) == 12
+    assert len(benchmark.COMPARED) == 13
 
 
 def test_what_does_not_go_together(benchmark, tmp_path):
