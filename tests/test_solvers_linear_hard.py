@@ -87,6 +87,43 @@ def test_auto_takes_approximate_cholesky_where_jacobi_is_slow():
     assert x.num_layers < 60
 
 
+def grid_of(n):
+    nodes = torch.arange(n * n).view(n, n)
+    ends = [(nodes[:, :-1], nodes[:, 1:]), (nodes[:-1], nodes[1:])]
+    return Incidence(torch.cat([torch.stack([u.flatten(), v.flatten()]) for u, v in ends], 1), num_nodes=n * n)
+
+
+@pytest.mark.parametrize("columns", [None, 3])
+def test_medium_graphs_where_jacobi_is_slow_get_dense_factors(columns):
+    hard, easy = random_weights(grid_of(30), 12), random_regular(900)
+    batch = disjoint_union([easy, hard, ZOO["grid"], random_weights(grid_of(24), 12, 1)])
+    psi = demands(batch, columns)
+    x = electric_potential(batch, psi, tol=1e-8, history=True)
+    assert x.method == "dense and preconditioned (Jacobi) and dense"
+    assert float(x.residual.max()) <= 1e-8
+    assert len(x.history) == x.num_layers + 1
+    for number in range(batch.num_graphs):
+        part = batch.batch == number
+        graph = [easy, hard, ZOO["grid"], random_weights(grid_of(24), 12, 1)][number]
+        assert float(residual(graph, psi[part], x.value[part]).max()) <= 1.1e-8
+    alone = electric_potential(easy, psi[batch.batch == 0], tol=1e-8)
+    assert alone.method == "preconditioned (Jacobi)"
+    torch.testing.assert_close(x.value[batch.batch == 0], alone.value, rtol=1e-6, atol=1e-8)
+
+
+def test_medium_graphs_stop_at_max_layers_and_have_gradients():
+    graph = random_weights(grid_of(24), 8)
+    psi = demands(graph)
+    with pytest.raises(ConvergenceError, match="max_layers=9 was reached"):
+        electric_potential(graph, psi, tol=1e-8, max_layers=9)
+    w = graph.weight.clone().requires_grad_()
+    other = demands(graph, seed=1)
+    (electric_potential(Incidence(graph.index, w, graph.num_nodes), psi, tol=1e-10).value * other).sum().backward()
+    x, y = (electric_potential(graph, each, method="dense").value for each in (psi, other))
+    u, v = graph.index
+    torch.testing.assert_close(w.grad, -(x[u] - x[v]) * (y[u] - y[v]), rtol=1e-4, atol=1e-9 * float(w.grad.abs().max()))
+
+
 def test_twelve_orders_of_magnitude_reach_tol_or_say_so():
     graph = random_weights(ZOO["skip-links"], 12)
     psi = graph.center(demands(graph))

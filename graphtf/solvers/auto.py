@@ -11,12 +11,13 @@ from graphtf.incidence import Incidence
 from graphtf.solvers.kernels import COMPILED_NODES
 from graphtf.solvers.linear_parts import selected
 from graphtf.solvers.linear_system import DENSE_NODES, LinearSystem, Run
+from graphtf.solvers.medium_system import MediumSystem
 from graphtf.solvers.solution import ConvergenceError, Solution
 
 
 class _Part(NamedTuple):
     nodes: Tensor | None  # of the batch; `None` means all of them in their order
-    system: LinearSystem
+    system: LinearSystem | MediumSystem
 
 
 class AdaptiveSolver:
@@ -24,7 +25,8 @@ class AdaptiveSolver:
 
     Everything is computed in float64, whatever the dtype of the demands; residuals are those before the answer is
     rounded to that dtype. `"auto"` uses dense factors for graphs of at most 512 nodes; on a larger one it tries some
-    steps behind Gauss-Seidel (or Jacobi), and changes to approximate Cholesky where these would go on for too long.
+    steps behind Gauss-Seidel (or Jacobi), and changes where these would go on for too long: below 2048 nodes to dense
+    factors, from there on to approximate Cholesky.
 
     Args:
         graph: plain operator, a batch or a single graph.
@@ -102,7 +104,9 @@ class AdaptiveSolver:
         for number in groups:
             first = int((group == number).nonzero()[0])
             part, nodes = (graph, None) if len(groups) == 1 else selected(graph, group == number)
-            parts.append(_Part(nodes, LinearSystem(part, kinds[int(kind[first])], self.seed)))
+            name = kinds[int(kind[first])]
+            medium = self.method == "auto" and name == "jacobi"
+            parts.append(_Part(nodes, MediumSystem(part) if medium else LinearSystem(part, name, self.seed)))
         return parts
 
 

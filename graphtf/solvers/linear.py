@@ -107,13 +107,14 @@ def as_demands(
     return graph, centered.to(graph.dtype)
 
 
-def solve(graph: Incidence, psi: Tensor, options: Options) -> Solution:
+def solve(graph: Incidence, psi: Tensor, options: Options, solver: AdaptiveSolver | None = None) -> Solution:
     r"""Potentials `x = L^+ psi` with zero mean on every component.
 
     Args:
         graph: plain operator.
         psi: `[n]` or `[n, k]` centered demands in its dtype.
         options: the user's choice.
+        solver: what :func:`solver_of` gives, to reuse what other demands on the same graph have cost.
 
     Returns:
         A solution of the shape of `psi`, with gradients to `psi` and the conductances.
@@ -128,11 +129,12 @@ def solve(graph: Incidence, psi: Tensor, options: Options) -> Solution:
         Solution(tensor([ 0.5000, -0.5000]), residual=..., num_layers=0, method='dense')
     """
     columns = psi if psi.dim() == 2 else psi.unsqueeze(1)
-    if isinstance(options.method, LinearTransformer):
-        run = _learned
+    solver = solver_of(graph, options) if solver is None else solver
+    if solver is not None:
+        x, report = _adaptive(graph, columns, options, solver)
     else:
-        run = _fixed if options.method in FIXED else _adaptive
-    x, report = run(graph, columns, options)
+        run = _learned if isinstance(options.method, LinearTransformer) else _fixed
+        x, report = run(graph, columns, options)
     flat = psi.dim() == 1
     history = report["history"]
     if history is not None:
@@ -178,10 +180,15 @@ def _learned(graph: Incidence, psi: Tensor, options: Options) -> tuple[Tensor, d
     return x, report
 
 
-def _adaptive(graph: Incidence, psi: Tensor, options: Options) -> tuple[Tensor, dict[str, Any]]:
-    solver = AdaptiveSolver(
-        graph, cast(str, options.method), options.tolerance(psi.dtype), options.max_layers, options.generator
-    )
+def solver_of(graph: Incidence, options: Options) -> AdaptiveSolver | None:
+    """The solver of an adaptive method, in the dtype of the graph; `None` for another method."""
+    if isinstance(options.method, LinearTransformer) or options.method in FIXED:
+        return None
+    return AdaptiveSolver(graph, options.method, options.tolerance(graph.dtype), options.max_layers, options.generator)
+
+
+def _adaptive(graph: Incidence, psi: Tensor, options: Options, solver: AdaptiveSolver) -> tuple[Tensor, dict[str, Any]]:
+    solver.first = None
     if torch.is_grad_enabled() and (psi.requires_grad or graph.weight.requires_grad):
         x = ImplicitSolve.apply(graph.weight, psi, graph.index, solver.strict, graph.center)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from graphtf.compiled import has_numba
 from graphtf.incidence import Incidence
 from graphtf.solvers.kernels import COMPILED_NODES
-from graphtf.solvers.linear import Options, solve
+from graphtf.solvers.linear import Options, solve, solver_of
 from graphtf.solvers.linear_blocks import LARGEST_BUFFER, GroundedBlocks
 from graphtf.solvers.linear_parts import limit_of_rounding
 from graphtf.solvers.linear_system import DENSE_NODES
@@ -157,7 +156,7 @@ def _from_systems(graph: Incidence, u: Tensor, v: Tensor, joined: Tensor, option
 def _unit_systems(graph: Incidence, u: Tensor, v: Tensor | None, options: Options) -> tuple[Solution, str]:
     """Energies of the demands `e_u - e_v`, or of the centered `e_u`, a few systems at a time, and what failed."""
     values, residuals, histories, methods, layers, bound = [], [], [], [], 0, None
-    failure = ""
+    failure, solver = "", solver_of(graph, options)
     for start in range(0, max(len(u), 1), COLUMNS):
         a = u[start : start + COLUMNS]
         columns = torch.arange(len(a), device=graph.device)
@@ -168,7 +167,7 @@ def _unit_systems(graph: Incidence, u: Tensor, v: Tensor | None, options: Option
         else:
             psi[v[start : start + COLUMNS], columns] = -1.0
         try:
-            x = solve(graph, psi, replace(options, history=options.history))
+            x = solve(graph, psi, options, solver)
         except ConvergenceError as error:
             x, failure = error.solution, failure or str(error)
         potential = x.value
