@@ -5,9 +5,10 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from graphtf.datasets import clean_leads_smiles, zinc_graph
-from graphtf.models import GPS
+from graphtf.models import GINE, GPS
 from graphtf.models.dense_attention import attend_to_all
 from graphtf.models.dense_layout import DenseLayout
+from graphtf.nn import LinearTransformerPE
 
 MOLECULES = [zinc_graph(smiles) for smiles in clean_leads_smiles("val")[:8]]
 ATOM = Data(x=torch.tensor([[0]]), edge_index=torch.empty(2, 0, dtype=torch.int64), edge_attr=torch.empty(0).long())
@@ -86,6 +87,22 @@ def test_compiled_attention_over_all_pairs():
     torch.manual_seed(0)
     model = GPS(channels=16, num_layers=1, heads=2).eval()
     torch.testing.assert_close(torch.compile(model, backend="eager")(batch), model(batch))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_encoding_of_a_compiled_model_is_not_traced():
+    batch = Batch.from_data_list(MOLECULES)
+    encoding = LinearTransformerPE(k=4, heads=2, leverage=True, node_types=28, edge_types=4)
+    model, traced = GINE(channels=16, num_layers=1, encoding=encoding).double(), []
+    encoding.register_forward_hook(lambda *_: traced.append(torch.compiler.is_compiling()))
+    results = []
+    for run in (torch.compile(model, backend="eager"), model):
+        model.zero_grad()
+        out = run(batch)
+        out.sum().backward()
+        results.append([out.detach(), *(p.grad.clone() for p in encoding.parameters())])
+    assert traced == [False, False]
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize("number", [1, 40])

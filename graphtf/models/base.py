@@ -82,7 +82,10 @@ class GraphModel(nn.Module):
                 self.edge_projection = _projection(int(sizes[1]), channels)
 
     def encode(self, encoding: nn.Module, data: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Encoding of nodes and edges, and of all pairs of nodes in models whose :meth:`propagate` takes `pairs`."""
+        """Encoding of nodes and edges, and of all pairs of nodes in models whose :meth:`propagate` takes `pairs`.
+
+        Under `torch.compile` it runs as it is: its loops are compiled already.
+        """
         return *encoding(data, return_edge=True), None
 
     def propagate(self, h: Tensor, e: Tensor, data: Any, batch: Tensor, num_graphs: int) -> Tensor:
@@ -104,7 +107,7 @@ class GraphModel(nn.Module):
             e = h.new_zeros(num_edges, h.shape[1]) + self.edge_constant
         more = {}
         if self.encoding is not None and self.node_projection is not None:
-            node, edge, pairs = self.encode(self.encoding, data)
+            node, edge, pairs = _as_it_is(self.encode, self.encoding, data)
             more = {} if pairs is None else {"pairs": pairs}
             with full_precision(h.device.type):  # encodings of two places may differ little
                 h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
@@ -122,6 +125,12 @@ class GraphModel(nn.Module):
             pooled = pooled / torch.bincount(batch, minlength=graphs).clamp(min=1).unsqueeze(1).to(h.dtype)
         with full_precision(pooled.device.type):  # predictions keep all their digits
             return self.head(pooled.to(next(self.head.parameters()).dtype))
+
+
+@torch.compiler.disable
+def _as_it_is(encode: Any, encoding: nn.Module, data: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    found: tuple[Tensor, Tensor | None, Tensor | None] = encode(encoding, data)
+    return found
 
 
 def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:
