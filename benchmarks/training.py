@@ -159,6 +159,7 @@ def encoding_table(graphs: list[Data], rounds: int) -> list[dict[str, Any]]:
         runs[f"GPS 4 x 64, {name}"] = training(GPS(64, 4, 4, encoding=make()))
         runs[f"GPS 6 x 64, {name}"] = training(GPS(64, 6, 4, encoding=make()))
         runs[f"GINE 4 x 64, {name}"] = training(GINE(64, 4, encoding=make()))
+        runs[f"GINE 8 x 96, {name}"] = training(GINE(96, 8, encoding=make()))
         runs[f"GraphTransformer 4 x 64, {name}"] = training(GraphTransformer(64, 4, 8, encoding=make()))
     interleaved(runs, 1)
     seconds = interleaved(runs, rounds, time.process_time)

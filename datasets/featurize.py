@@ -28,6 +28,9 @@ BOND_TYPES: dict[str, int] = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3}
 """RDKit's name of a kekulised bond and its number in `edge_attr`; 0 is left for "no bond", as in ZINC's matrices."""
 
 
+_OTHERS = 'leave it out, or use the features of ogb_graph, SMILESDataset(features="ogb")'
+
+
 def parse_smiles(smiles: str) -> Mol:
     """Parse one SMILES, strictly.
 
@@ -95,7 +98,7 @@ def zinc_graph(smiles: str | Mol) -> Data:
         Traceback (most recent call last):
         ...
         ValueError: atom 1 of 'C[Si](C)C' has type 'Si', which is not among the 28 of ZINC ('C', 'O', 'N', ...);
-        use features="ogb" for other molecules
+        leave it out, or use the features of ogb_graph, SMILESDataset(features="ogb"), which has all elements
 
     Source: Dwivedi et al., "Benchmarking Graph Neural Networks", JMLR 2023, whose matrices this reproduces.
     """
@@ -109,7 +112,7 @@ def zinc_graph(smiles: str | Mol) -> Data:
         if name not in ATOM_TYPES:
             raise ValueError(
                 f"atom {atom.GetIdx()} of {_name(smiles, Chem)} has type {name!r}, which is not among the 28 of ZINC "
-                f"('C', 'O', 'N', ...); use features=\"ogb\" for other molecules"
+                f"('C', 'O', 'N', ...); {_OTHERS}, which has all elements"
             )
         types.append(ATOM_TYPES[name])
 
@@ -119,7 +122,7 @@ def zinc_graph(smiles: str | Mol) -> Data:
         if order not in BOND_TYPES:
             raise ValueError(
                 f"bond ({u}, {v}) of {_name(smiles, Chem)} is {order}, which is not among those of ZINC "
-                f'{tuple(BOND_TYPES)}; use features="ogb" for other molecules'
+                f"{tuple(BOND_TYPES)}; {_OTHERS}"
             )
         edges += [(u, v, BOND_TYPES[order]), (v, u, BOND_TYPES[order])]
     table = torch.tensor(sorted(edges), dtype=torch.long).view(-1, 3)

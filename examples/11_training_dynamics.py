@@ -1,5 +1,7 @@
 """Why Adam trains linear attention faster than SGD: curvature along both paths, and the noise of the gradients."""
 
+import copy
+
 import torch
 
 from graphtf.diagnostics import directional_smoothness, gradient_noise, noise_tails, robust_condition_number
@@ -13,6 +15,11 @@ test = task.sample(500, torch.Generator().manual_seed(99))
 def loss(model: torch.nn.Module, prompt: Prompt) -> torch.Tensor:
     """Mean squared error of the query's label."""
     return (model(prompt) - prompt.target).square().mean()
+
+
+def trained(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The trained weights."""
+    return [p for p in model.parameters() if p.requires_grad]
 
 
 def clipped_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, prompt: Prompt) -> None:
@@ -30,16 +37,16 @@ for name, build in [
     ("Adam", lambda weights: torch.optim.Adam(weights, lr=0.02, betas=(0.9, 0.9))),
 ]:
     model = linear_transformer(5, 3, sparsity="ab", std=0.05)
-    weights = [p for p in model.parameters() if p.requires_grad]
+    weights = trained(model)
     optimizer, generator = build(weights), torch.Generator().manual_seed(0)
     for step in range(501):
-        before = [w.detach().clone() for w in weights]
+        before = copy.deepcopy(model) if step % 250 == 0 else None
         clipped_step(model, optimizer, task.sample(500, generator))
-        if step % 250 == 0:
-            update = [w.detach() - b for w, b in zip(weights, before, strict=True)]
-            smoothness = directional_smoothness(model, loss, test, update)
-            condition = robust_condition_number(model, loss, test)
-            numbers = f"{loss(model, test).item():9.4f}  {condition:16.0f}  {smoothness.curvature:26.3f}"
+        if before is not None:
+            update = [w.detach() - b.detach() for w, b in zip(weights, trained(before), strict=True)]
+            smoothness = directional_smoothness(before, loss, test, update)
+            condition = robust_condition_number(before, loss, test)
+            numbers = f"{loss(before, test).item():9.4f}  {condition:16.0f}  {smoothness.curvature:26.3f}"
             print(f"{name:9}  {step:4}  {numbers}  {smoothness.gradient_norm:13.3f}")
 
 # Heavy-tailed covariates make heavy-tailed gradient noise.

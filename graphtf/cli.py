@@ -120,8 +120,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     base = {name: value for name, value in _recipe(arguments.recipe).items() if name not in ("pe", "pe_dim")}
     config = _config(base, _given(arguments))
     print(
-        f"graphtf: training with {', '.join(encodings)} for {config.epochs} epochs each, seeds "
-        f"{', '.join(map(str, seeds))}, {arguments.jobs} at a time, on {config.data} data; runs in {config.out}",
+        f"graphtf: training with {', '.join(encodings)} for {config.epochs} epochs each on {config.data} data; seeds: "
+        f"{', '.join(map(str, seeds))}; {arguments.jobs} {'run' if arguments.jobs == 1 else 'runs'} at a time, in "
+        f"{config.out}",
         flush=True,
     )
     rows = compare(config, encodings, seeds, arguments.jobs)

@@ -50,7 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
         description="Metric of a checkpoint or of weights on one split; the same number every time.",
     )
     _add_model(evaluate)
-    evaluate.add_argument("--data", metavar="DATA", help=f"{DATA_HELP} (what it was trained on)")
+    evaluate.add_argument(
+        "--data",
+        metavar="DATA",
+        help=f"{DATA_HELP} (what it was trained on, if that is at hand; --weights zinc12k need DIR or zinc)",
+    )
     evaluate.add_argument("--split", choices=("train", "val", "test"), default="val", help="split (val)")
     evaluate.add_argument("--subset", type=int, metavar="N", help="only the first N molecules")
     evaluate.add_argument("--root", metavar="DIR", help="folder of cached data sets (~/.cache/graphtf)")
@@ -64,7 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--input", default="-", metavar="FILE", help=".csv[.gz], or one SMILES a line; - is stdin (-)")
     predict.add_argument("--smiles-column", metavar="NAME", help="the input is a CSV with this column (smiles)")
     predict.add_argument("--output", default="-", metavar="FILE", help="CSV to write; - is stdout (-)")
-    predict.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="unreadable molecules (raise)")
+    predict.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="unreadable molecules; skip leaves their predictions empty (raise)",
+    )
     export = verbs.add_parser(
         "export",
         help="write the weights of a run as safetensors",

@@ -13,6 +13,7 @@ from graphtf.incidence import Incidence
 from graphtf.validate import check_batch, check_choice, check_index, check_weight, unit_weight
 
 DIRECTIONS = ("auto", "once", "both")
+_SYMMETRIZE = "symmetrize=True (to Incidence.from_edge_index where you call what has no such option) for (A + A^T) / 2"
 
 
 def from_edge_index(
@@ -38,7 +39,7 @@ def from_edge_index(
         num_graphs: number of graphs; `None` means one more than the largest entry of `batch`.
         directions: `"both"`: every edge is listed as (u, v) and as (v, u) with the same weight; `"once"`: every column
             is an edge of its own, so that (u, v) and (v, u) are parallel and add up; `"auto"` decides graph by graph:
-            `"both"` if every pair has both directions, `"once"` if none has.
+            `"both"` if every pair has both directions, `"once"` if none has; a graph where some have is an error.
         symmetrize: `True` accepts a directed graph and uses (A + A^T) / 2 in place of its adjacency matrix A, so that
             an edge listed in one direction only gets half its weight.
 
@@ -47,7 +48,8 @@ def from_edge_index(
 
     Raises:
         TypeError: a tensor has the wrong type.
-        ValueError: shapes, indices or weights are wrong, or the list is that of a directed graph.
+        ValueError: shapes, indices or weights are wrong; or the list is that of a directed graph: it has some edges,
+            but not all, in both directions, or with another weight each way.
 
     Example:
         >>> import torch
@@ -105,8 +107,9 @@ def _listed_both_ways(a: Tensor, b: Tensor, graph: Tensor, num_graphs: int, inde
         u, v = index[:, where].tolist()
         raise ValueError(
             f"graph {int(graph[where])} lists {int(num_paired[graph[where]])} of its {int(count[graph[where]])} node "
-            f"pairs in both directions, but ({u}, {v}) in one: a directed graph. List every edge both ways, or pass "
-            "directions='once' if every column is an edge of its own, or symmetrize=True for (A + A^T) / 2"
+            f"pairs in both directions, but ({u}, {v}) in one: a directed graph. List every edge both ways (as "
+            f"torch_geometric.utils.to_undirected does), or pass {_SYMMETRIZE}; if every column is an edge of its own, "
+            "Incidence.from_edge_index takes directions='once'"
         )
     tolerance = 1e-4 if a.dtype == torch.float32 else 1e-9  # both ways, parallel edges may add up in another order
     unequal = both & ((a - b).abs() > tolerance * torch.maximum(a, b))
@@ -115,7 +118,7 @@ def _listed_both_ways(a: Tensor, b: Tensor, graph: Tensor, num_graphs: int, inde
         u, v = index[:, where].tolist()
         raise ValueError(
             f"edge ({u}, {v}) has weight {float(a[where])} one way and {float(b[where])} the other: a directed graph. "
-            "Give both directions the same weight, or pass symmetrize=True for (A + A^T) / 2"
+            f"Give both directions the same weight, or pass {_SYMMETRIZE}"
         )
     return both
 

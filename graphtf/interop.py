@@ -23,7 +23,7 @@ def from_networkx(graph: Any, weight: str | None = "weight", *, symmetrize: bool
         The operator, in float64.
 
     Raises:
-        TypeError: `graph` is no NetworkX graph.
+        TypeError: `graph` is no NetworkX graph, or a weight is no number.
         ValueError: it is directed and `symmetrize` is false, or a weight is not finite and positive.
 
     Example:
@@ -40,7 +40,7 @@ def from_networkx(graph: Any, weight: str | None = "weight", *, symmetrize: bool
         )
     position = {node: i for i, node in enumerate(graph.nodes)}
     ends = [(position[u], position[v]) for u, v in graph.edges()]
-    values = [1.0 if weight is None else float(d.get(weight, 1.0)) for _, _, d in graph.edges(data=True)]
+    values = [1.0 if weight is None else _conductance(u, v, d, weight) for u, v, d in graph.edges(data=True)]
     return from_edge_index(
         torch.tensor(ends, dtype=torch.int64).view(-1, 2).t(),
         torch.tensor(values, dtype=torch.float64),
@@ -48,6 +48,19 @@ def from_networkx(graph: Any, weight: str | None = "weight", *, symmetrize: bool
         directions="auto" if graph.is_directed() else "once",
         symmetrize=graph.is_directed(),
     )
+
+
+def _conductance(u: Any, v: Any, attributes: dict[str, Any], name: str) -> float:
+    value = attributes.get(name, 1.0)
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"edge ({u!r}, {v!r}) has {name}={value!r} ({type(value).__name__}), but a conductance is a number; set it "
+            "to one, or delete the attribute for 1"
+        ) from None
 
 
 def from_scipy(adjacency: Any, *, symmetrize: bool = False) -> Incidence:
@@ -61,7 +74,7 @@ def from_scipy(adjacency: Any, *, symmetrize: bool = False) -> Incidence:
         The operator, in the dtype of the matrix (float64 for integers).
 
     Raises:
-        TypeError: `adjacency` is no SciPy sparse matrix.
+        TypeError: `adjacency` is no SciPy sparse matrix, or a complex one.
         ValueError: it is not square or not symmetric, or an entry is not finite and positive.
 
     Example:
@@ -73,6 +86,11 @@ def from_scipy(adjacency: Any, *, symmetrize: bool = False) -> Incidence:
         raise TypeError(f"expected a SciPy sparse matrix, but got {type(adjacency).__name__}; wrap it in csr_array")
     if len(adjacency.shape) != 2 or adjacency.shape[0] != adjacency.shape[1]:
         raise ValueError(f"an adjacency matrix is square, but this one has shape {tuple(adjacency.shape)}")
+    if adjacency.dtype.kind == "c":
+        raise TypeError(
+            f"conductances are real numbers, but the matrix has dtype {adjacency.dtype}; pass abs(matrix) or "
+            "matrix.real"
+        )
     matrix = adjacency.tocoo()
     values = torch.from_numpy(matrix.data.copy())
     stored = (values != 0) & torch.from_numpy(matrix.row != matrix.col)

@@ -91,9 +91,13 @@ def check_weight(weight: Any, num_edges: int, device: torch.device, name: str = 
     bad = ~(torch.isfinite(weight) & (weight > 0))
     if bool(bad.any()):
         where = int(bad.nonzero()[0])
+        value = float(weight[where].detach())
+        remedy = "correct it, or drop such edges"
+        if -float("inf") < value <= 0:
+            remedy = "drop edges of weight zero" if value == 0 else "take the absolute values, or drop such edges"
         raise ValueError(
-            f"{name} must be finite and positive (a conductance), but entry {where} is {float(weight[where].detach())} "
-            f"and {int(bad.sum())} of {num_edges} are not; drop edges of weight zero before building the graph"
+            f"{name} must be finite and positive (a conductance), but entry {where} is {value} and "
+            f"{int(bad.sum())} of {num_edges} are not; {remedy} before building the graph"
         )
     return weight
 

@@ -52,6 +52,14 @@ def test_compare(small, tmp_path):
         compare(config, ["none"], seeds=[0, 0])
 
 
+def test_compare_says_what_it_will_train(capsys, monkeypatch):
+    monkeypatch.setattr("graphtf.cli.signal.signal", lambda *_: None)
+    for jobs, said in ((1, "seeds: 0, 3; 1 run at a time, in runs/x"), (2, "seeds: 0, 3; 2 runs at a time, in runs/x")):
+        wrong = ["--data", "nowhere", "--out", "runs/x"]
+        assert main(["compare", *wrong, "--seeds", "0", "3", "--jobs", str(jobs)]) == 2
+        assert said in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_compare_reports_a_failed_run_and_can_be_repeated(small, tmp_path):
     wrong = small(tmp_path / "c", epochs=1, accelerator="abacus")
@@ -77,7 +85,9 @@ def test_predict(finished, tmp_path, capsys, monkeypatch):
     output = tmp_path / "out.csv"
     arguments = ["predict", "--checkpoint", checkpoint, "--input", str(table), "--smiles-column", "structure"]
     assert main([*arguments, "--output", str(output)]) == 2
-    assert "in.csv, line 3: RDKit cannot parse" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "in.csv, line 3: RDKit cannot parse" in err
+    assert "(--on-error skip) leaves its prediction empty" in err
     assert not output.exists()
     assert main([*arguments, "--output", str(output), "--on-error", "skip"]) == 0
     assert "line 3 skipped" in capsys.readouterr().err

@@ -67,7 +67,11 @@ def test_tables_as_they_come(read, content):
         ("\n\n", {}, "mine.csv is empty"),
         ("smiles,y\n", {}, "has a header but no rows"),
         ("SMILES,logp\nC,1\n", {}, r"'smiles' is missing; the columns are 'SMILES', 'logp'.*smiles_column"),
-        ("smiles,logp\nC,1\n", {}, r"'y' is missing; the columns are 'smiles', 'logp'.*target_column \(None"),
+        (
+            "smiles,logp\nC,1\n",
+            {},
+            r"'y' is missing; the columns are 'smiles', 'logp'.*target_column \(None.*DIR:COLUMN",
+        ),
         ("smiles,y,y\nC,1,2\n", {}, "'y' occurs 2 times"),
         ("smiles,y\nC,1\nC(C,2\n", {}, r"mine.csv, line 3, 'C\(C': RDKit cannot parse.*on_error=\"skip\""),
         ("smiles,y\n\nC,1\n\n[Si],2\n", {}, r"mine.csv, line 5, '\[Si\]': .*not among the 28 of ZINC.*ogb"),

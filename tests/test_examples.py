@@ -33,11 +33,34 @@ def test_example_runs(file, tmp_path):
     assert run.stdout.strip(), "an example prints what it found"
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_programs_in_the_docs_define_what_they_use(page):
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "-"]
+        found = subprocess.run(command, input=block, capture_output=True, text=True)
+        assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_readme_programs_are_the_examples():
     bodies = {body(file): file.name for file in EXAMPLES}
     for block in BLOCKS:
         assert block in bodies, f"no file in examples/ holds this program of README.md:\n{block}"
     assert {"01_positional_encoding.py", "02_electric_flow.py"} <= {bodies[block] for block in BLOCKS}
+
+
+@pytest.mark.slow
+def test_both_optimizers_start_from_the_same_loss(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-P", str(ROOT / "examples/11_training_dynamics.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    starts = [line.split()[1:4] for line in run.stdout.splitlines() if re.match(r"(SGD|Adam) +0 ", line)]
+    assert len(starts) == 2, run.stdout + run.stderr
+    assert starts[0] == starts[1]  # step, loss and condition number
 
 
 def test_electric_flow_is_networkx_resistance():

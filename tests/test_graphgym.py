@@ -111,7 +111,7 @@ def test_the_example_runs(tmp_path):
     folder = ROOT / "examples/graphgym"
     command = [sys.executable, "-P", str(folder / "main.py"), "--cfg", str(folder / "csl.yaml")]
     run = subprocess.run(
-        [*command, "accelerator", "cpu", "optim.max_epoch", "2"],
+        [*command, "optim.max_epoch", "2"],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,

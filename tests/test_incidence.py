@@ -139,9 +139,18 @@ def test_directed_weights_are_rejected_unless_symmetrized():
     assert Incidence.from_networkx(G.to_undirected(), symmetrize=True).weight.tolist() == [1.0]
 
 
-@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
-def test_bad_weights(bad):
-    with pytest.raises(ValueError, match=r"edge_weight must be finite and positive .* entry 1 is"):
+@pytest.mark.parametrize(
+    ("bad", "remedy"),
+    [
+        (0.0, "drop edges of weight zero"),
+        (-1.0, "take the absolute"),
+        (float("nan"), "correct it"),
+        (float("inf"), "correct it"),
+        (-float("inf"), "correct it"),
+    ],
+)
+def test_bad_weights(bad, remedy):
+    with pytest.raises(ValueError, match=rf"edge_weight must be finite and positive .* entry 1 is .*; {remedy}"):
         Incidence.from_edge_index(torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, bad]))
     with pytest.raises(ValueError, match="weight must be finite and positive"):
         Incidence(torch.tensor([[0], [1]]), torch.tensor([bad]))
@@ -240,6 +249,15 @@ def test_scipy():
         Incidence.from_scipy([[0, 1], [1, 0]])
     with pytest.raises(ValueError, match="square"):
         Incidence.from_scipy(sp.csr_array([[0.0, 1.0]]))
+    with pytest.raises(TypeError, match=r"real numbers, but the matrix has dtype complex128; pass abs"):
+        Incidence.from_scipy(A.astype(complex))
+
+
+@pytest.mark.parametrize("value", [None, "3", 1j])
+def test_networkx_weights_that_are_no_numbers(value):
+    G = nx.Graph([("a", "b", {"weight": 2}), ("b", "c", {"weight": value})])
+    with pytest.raises(TypeError, match=rf"edge \('b', 'c'\) has weight={value!r} .*a conductance is a number"):
+        Incidence.from_networkx(G)
 
 
 def test_path_of_five_thousand_is_one_component():

@@ -237,6 +237,12 @@ def test_missing_and_wrong_features():
         encoder(Data(x=graph.x, edge_index=graph.edge_index, edge_attr=graph.edge_attr + 4))
     with pytest.raises(ValueError, match="row"):
         encoder(graph.edge_index, x=graph.x, edge_attr=graph.edge_attr[:-1])
+    for rows in (5, 9):
+        with pytest.raises(ValueError, match=rf"x has {rows} row\(s\), but the graph has 6 nodes"):
+            encoder(graph.edge_index, x=torch.zeros(rows, dtype=torch.int64), edge_attr=graph.edge_attr, num_nodes=6)
+    lengths = torch.ones(6, 1).index_fill(0, torch.tensor([2]), torch.nan)
+    with pytest.raises(ValueError, match="x must be finite, but 1 entries are not"):
+        LinearTransformerPE(k=4, node_dim=1)(graph.edge_index, x=lengths, num_nodes=6)
     with pytest.raises(ValueError, match="without normalization"):
         LinearTransformerPE(k=4, heads=2)(Incidence.from_data(graph).normalized("sym"))
 

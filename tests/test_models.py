@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, HeteroData
 from torch_geometric.transforms import AddRandomWalkPE
 
 from graphtf.datasets import clean_leads_smiles, ogb_graph, zinc_graph
@@ -197,6 +197,8 @@ def test_bad_dropout(name, rate):
 
 def test_bad_input():
     model = model_of("stored")
+    with pytest.raises(ValueError, match="data has no edge_index"):
+        model_of("none")(HeteroData())
     with pytest.raises(ValueError, match="no 'random_walk_pe'; apply the transform"):
         model(MOLECULES[0])
     with pytest.raises(ValueError, match=r"random_walk_pe must have 5 columns, but has shape \[\d+, 7\]"):
@@ -279,3 +281,11 @@ def test_who_asks_for_the_gradient_of_the_encoding_gets_it():
     encoding.register_forward_hook(lambda module, args, out: kept.append(out[1]) or out[1].retain_grad())
     GraphTransformer(channels=16, heads=4, num_layers=2, encoding=encoding)(batch_of(MOLECULES)).sum().backward()
     assert kept[0].grad.abs().sum() > 0
+
+
+def test_derivatives_by_the_encoding_of_the_edges():
+    kept = []
+    encoding = LinearTransformerPE(k=4, heads=2, leverage=True, node_types=28, edge_types=4)
+    encoding.register_forward_hook(lambda module, args, out: kept.append(out[1]))
+    out = GraphTransformer(channels=16, heads=4, num_layers=2, encoding=encoding)(batch_of(MOLECULES))
+    assert torch.autograd.grad(out.sum(), kept[0])[0].abs().sum() > 0

@@ -56,6 +56,21 @@ def test_every_parameter_learns(name):
     assert not [key for key in dead if not key.endswith("bias")]
 
 
+def test_statistics_of_the_columns_follow_an_encoding_that_learns():
+    model, batch = MODELS["gine"](encoding=encoding()), Batch.from_data_list(MOLECULES)
+    norm = model.edge_projection[0]
+    with torch.no_grad():
+        for step in range(40):
+            for transformer in model.encoding.transformers:
+                transformer.stack[0].value.mul_(1.02)  # of all columns
+            seen = norm.running_mean.clone()
+            model(batch)
+            model.encoding.eval()
+            columns = model.encoding(batch, return_edge=True)[1]
+            far = ((columns.mean(0) - seen) / columns.std(0))[:10].abs().max()
+            assert step < 10 or far < 1, step  # in spreads
+
+
 @models
 def test_the_edge_encoding_reaches_the_prediction(name):
     torch.manual_seed(0)

@@ -227,6 +227,8 @@ def test_connectivity_of_a_batch():
     graphs = [ZOO["path"], ZOO["two components"], ZOO["complete"]]
     values = algebraic_connectivity(disjoint_union(graphs))
     assert values.tolist() == pytest.approx([float(algebraic_connectivity(B)) for B in graphs], abs=1e-12)
+    assert f"{algebraic_connectivity(ZOO['complete']):.3f}" == f"{values[2]:.3f}"
+    assert f"{values}" == str(values)
     with pytest.raises(ValueError, match="at least two"):
         algebraic_connectivity(ZOO["single node"])
     with pytest.raises(ValueError, match="at least two"):

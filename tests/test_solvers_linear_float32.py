@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphtf import Incidence
-from graphtf.solvers import ConvergenceError, electric_potential
+from graphtf.solvers import ConvergenceError, electric_potential, laplacian_eigenvectors
 from graphtf.solvers.linear_cg import conjugate_gradient, relative_residual
 from graphtf.solvers.solution import Solution
 
@@ -95,3 +95,10 @@ def test_saved_solutions(weights_only):
     assert torch.equal(x.value, y.value)
     assert torch.equal(x.residual, y.residual)
     assert y.method == x.method
+    vectors = laplacian_eigenvectors(EDGES, 3, num_nodes=30)
+    file = io.BytesIO()
+    torch.save(vectors, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=weights_only)
+    assert type(loaded) is type(vectors)
+    assert torch.equal(loaded.eigenvalues, vectors.eigenvalues)

@@ -92,6 +92,11 @@ def test_bad_input(change, error, message):
         electric_potential(TRIANGLE, **keywords)
 
 
+def test_what_is_no_graph_is_told_what_is_one():
+    with pytest.raises(TypeError, match=r"Incidence.*edge_index.*NetworkX.*SciPy.*but got ndarray; wrap"):
+        electric_potential(TRIANGLE.numpy(), torch.zeros(3))
+
+
 def test_normalized_and_directed_graphs_are_refused():
     with pytest.raises(ValueError, match="normalized"):
         electric_potential(Incidence(TRIANGLE).normalized("sym"), torch.zeros(3))

@@ -155,6 +155,15 @@ def test_a_batch_is_its_graphs():
     assert float(effective_resistance(batch, torch.tensor([[0], [batch.num_nodes - 4]]))) == float("inf")
 
 
+def test_a_graph_without_nodes_beside_a_disconnected_one():
+    for graphs in (["no nodes", "two components"], ["two components", "no nodes", "path"]):
+        batch = disjoint_union([ZOO[name] for name in graphs])
+        alone = torch.cat([effective_resistance(ZOO[name]).value for name in graphs])
+        torch.testing.assert_close(effective_resistance(batch).value, alone)
+        total = torch.cat([effective_graph_resistance(ZOO[name]) for name in graphs])
+        torch.testing.assert_close(effective_graph_resistance(batch).value, torch.as_tensor(total))
+
+
 @pytest.mark.parametrize("name", ["grid", "skip-links", "two components"])
 def test_symmetries(name):
     graph = ZOO[name]

@@ -131,3 +131,23 @@ def test_every_encoding_has_a_color_of_its_own():
 
     assert set(COLORS) == set(ENCODINGS)
     assert len(set(COLORS.values())) == len(ENCODINGS)
+
+
+def test_a_single_epoch_is_drawn(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from graphtf.train.plots import plot_comparison, plot_curves
+
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: (drawn.append(self), save(self, *args, **kw)))
+    row = {"epoch": 1, "train_mae": 0.9, "val_mae": 0.8}
+    plot_curves([row], tmp_path / "curves.png", "one epoch")
+    plot_comparison({"none": [[row], [row]]}, tmp_path / "comparison.png", "one epoch")
+    plot_comparison({"none": [[row, row | {"epoch": 2}]]}, tmp_path / "comparison.png", "two epochs")
+    for figure in drawn[:2]:
+        axes = figure.axes[0]
+        assert all(line.get_marker() == "o" for line in axes.get_lines())
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+    assert drawn[2].axes[0].get_lines()[0].get_marker() == "None"

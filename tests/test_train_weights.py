@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -136,6 +137,15 @@ def test_what_is_wrong_is_said(exported, finished, small, tmp_path, capsys):
 def test_evaluation_refuses_data_of_another_kind(exported):
     with pytest.raises(ValueError, match="from the features of zinc, but ogbg-molesol has 1 with the features of ogb"):
         evaluate(exported, "ogbg-molesol")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("zinc12k", r"of ZINC-12k, .*--data DIR.*, or --data zinc$"), ("tiny", r"of '.*', .*\[\.gz\]$")]
+)
+def test_evaluation_without_the_data_of_training_asks_for_some(exported, name, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--weights", str(exported) if name == "tiny" else name]) == 2
+    assert re.search(f"trained on the molecules {told}", capsys.readouterr().err.strip())
 
 
 def test_the_weights_that_ship_predict_molecules(molecules, cache, capsys):

@@ -142,6 +142,8 @@ def test_repr_names_every_parameter_and_the_weights():
         encoder.transformer.stack[0].skip.add_(1e-3)
     assert repr(AddLinearTransformerPE(encoder)) != before
     assert "weights=" in before
+    half = repr(AddLinearTransformerPE(LinearTransformerPE(k=4).bfloat16()))
+    assert half != repr(AddLinearTransformerPE(LinearTransformerPE(k=4)))
 
 
 def test_pre_transform_caches_and_notices_a_change(tmp_path):
@@ -208,6 +210,7 @@ def test_trained_encoder():
         (TypeError, "pass k=8", {"config": 8}),
         (TypeError, "config must be a LinearTransformerPEConfig", {"config": "basis"}),
         (TypeError, "attr_name must be a str or None", {"attr_name": 3}),
+        (ValueError, "must differ, but are both 'pe'", {"attr_name": "pe", "edge_attr_name": "pe"}),
         (ValueError, "k must be at least 1", {"k": 0}),
         (ValueError, "either a trained encoder or options", {"config": LinearTransformerPE(k=2), "k": 3}),
         (TypeError, "unexpected keyword", {"walk_length": 3}),

@@ -1,5 +1,8 @@
 """Transforms that store computed encodings: electric, heat kernel, spectral, random walk."""
 
+import inspect
+from functools import partial
+
 import pytest
 import torch
 from torch_geometric import transforms as pyg
@@ -7,7 +10,15 @@ from torch_geometric.data import Batch, Data, HeteroData
 
 from graphtf import Incidence
 from graphtf.testing import graph_zoo
-from graphtf.transforms import AddElectricPE, AddHeatKernelPE, AddRandomWalkPE, AddSpectralPE
+from graphtf.transforms import (
+    AddElectricPE,
+    AddHeatKernelPE,
+    AddIncidence,
+    AddLinearTransformerPE,
+    AddPathFlowPE,
+    AddRandomWalkPE,
+    AddSpectralPE,
+)
 
 ZOO = graph_zoo()
 EVERY = [
@@ -175,6 +186,29 @@ def test_in_a_pipeline(make):
 def test_wrong_arguments(error, message, make):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        AddElectricPE,
+        AddIncidence,
+        partial(AddHeatKernelPE, [1.0]),
+        partial(AddLinearTransformerPE, None),
+        partial(AddPathFlowPE, 3),
+        partial(AddRandomWalkPE, 3),
+        partial(AddSpectralPE, 3),
+    ],
+    ids=str,
+)
+def test_the_text_tells_every_argument(make):
+    """PyG keeps a cache unless the text of its pre_transform has changed."""
+    other = {"normalization": None, "is_undirected": False, "symmetrize": True}
+    other |= dict.fromkeys(["attr_name", "edge_attr_name", "eigenvalues_name"], "other")
+    tried = [name for name in inspect.signature(make).parameters if name in other]
+    assert tried
+    for name in tried:
+        assert repr(make(**{name: other[name]})) != repr(make()), name
 
 
 @pytest.mark.parametrize("transform", [AddElectricPE(), AddHeatKernelPE(), AddSpectralPE(3), AddRandomWalkPE(3)])

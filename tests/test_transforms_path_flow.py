@@ -103,12 +103,31 @@ def test_components_self_loops_and_lonely_nodes() -> None:
     assert not out.path_flow_pe[4].any()
 
 
+def test_steps_too_large_for_a_hub_are_told_before_and_have_a_remedy() -> None:
+    graph = nx.barabasi_albert_graph(20, 3, seed=1)
+    index = torch.tensor(list(graph.edges)).T
+    data = Data(edge_index=torch.cat([index, index.flip(0)], 1), num_nodes=20)
+    with pytest.warns(RuntimeWarning, match=r"15 neighbors.*too large.*_thresholds\(400, max_degree=15\)") as told:
+        AddPathFlowPE(1)(data)
+    assert len(told) == 1  # not that of training as well
+    remedy = ShortestPathTransformer.with_decreasing_thresholds(400, max_degree=15)
+    between = nx.edge_betweenness_centrality(graph)
+    expected = torch.tensor([between[tuple(sorted(edge))] for edge in data.edge_index.T.tolist()])
+    found = AddPathFlowPE(1, remedy)(data).path_flow_edge_pe[:, 0]
+    assert float((found - expected).abs().mean()) < 0.03 * float(expected.mean())
+    tree = nx.balanced_tree(5, 2)  # degrees 5 and 6 side by side are too much for the bound, but not for the steps
+    AddPathFlowPE(1)(Data(edge_index=torch.tensor(list(tree.edges)).T, num_nodes=len(tree)))
+
+
 def test_names_appending_and_representation() -> None:
     data, _ = weighted()
     out = AddPathFlowPE(2, attr_name=None, edge_attr_name=None)(data)
     assert out.x.shape == (9, 13)
     assert "path_flow_edge_pe" not in out
-    assert repr(AddPathFlowPE(2)).startswith("AddPathFlowPE(k=2, attr_name='path_flow_pe'")
+    text = repr(AddPathFlowPE(2))
+    assert text.startswith("AddPathFlowPE(k=2, weights='")
+    assert text == repr(AddPathFlowPE(2, ShortestPathTransformer.from_pretrained("shortest-path")))
+    assert text != repr(AddPathFlowPE(2, accurate()))
     named = AddPathFlowPE(2, attr_name="a", edge_attr_name="b")(data)
     assert named.a.shape == (9, 4)
     assert named.b.shape == (30, 2)

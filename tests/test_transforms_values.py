@@ -7,7 +7,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import to_undirected
 
 from graphtf.testing import graph_zoo
-from graphtf.transforms import AddLinearTransformerPE
+from graphtf.transforms import AddLinearTransformerPE, AddRandomWalkPE
 
 ZOO = graph_zoo()
 PE = "linear_transformer_pe"
@@ -80,6 +80,18 @@ def test_listings_of_the_same_graph_agree():
     torch.testing.assert_close(double, weighted)  # a parallel edge is one of the summed weight
     column = transform(path(edge_weight=torch.tensor([[2.0], [2], [1], [1]])))[PE]
     torch.testing.assert_close(column, weighted)
+
+
+def test_a_list_without_reverses_is_undirected():
+    once = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+    for transform in (AddRandomWalkPE(3), AddLinearTransformerPE(k=3)):
+        name = transform.attr_name
+        assert torch.equal(transform(once)[name], transform(path())[name])
+    some = Data(edge_index=torch.tensor([[0, 1, 1], [1, 0, 2]]), num_nodes=3)
+    with pytest.raises(
+        ValueError, match=r"a directed graph.*to_undirected.*symmetrize=True \(to Incidence.from_edge_index"
+    ):
+        AddRandomWalkPE(3)(some)
 
 
 def test_random_walk_returns_equal_those_of_pyg_on_unweighted_graphs():

@@ -9,10 +9,13 @@ from torch import Tensor
 
 
 def check_names(**names: str | None) -> None:
-    """Raise `TypeError` unless every attribute name is a string or `None`."""
+    """Raise `TypeError` unless every attribute name is a string or `None`, `ValueError` if two are the same."""
     for name, value in names.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str or None, but got {value!r}")
+    given = [value for value in names.values() if value is not None]
+    if len(set(given)) < len(given):
+        raise ValueError(f"{' and '.join(names)} must differ, but are both {given[0]!r}; one would overwrite the other")
 
 
 def store_node(data: Any, name: str | None, encoding: Tensor) -> None:

@@ -16,6 +16,7 @@ from graphtf.layout import edge_at
 from graphtf.solvers import effective_resistance
 from graphtf.solvers.blocks import block_inverse, component_blocks
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe
 from graphtf.transforms._store import check_names, store_node
 
 
@@ -34,11 +35,12 @@ class AddElectricPE(BaseTransform):
         attr_name (str, optional): attribute that gets the node encoding `[n, 1]`; `None` appends it to `data.x`.
         edge_attr_name (str, optional): attribute that gets resistance and leverage `[E, 2]` of the columns of
             `edge_index` (zero on self-loops); `None` leaves it out.
-        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A. Without it,
+            a graph that lists no edge in both directions is taken for undirected, with every edge listed once.
 
     Raises:
         TypeError: the graph is heterogeneous, a name is no string, or `x` to append to holds integers.
-        ValueError: the graph is directed, or has a weight that is not finite and positive.
+        ValueError: only some edges are listed both ways (a directed graph), or a weight is not finite and positive.
 
     Example:
         >>> import torch
@@ -71,10 +73,8 @@ class AddElectricPE(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(attr_name={self.attr_name!r}, edge_attr_name={self.edge_attr_name!r}, "
-            f"symmetrize={self.symmetrize})"
-        )
+        names = {"attr_name": self.attr_name, "edge_attr_name": self.edge_attr_name}
+        return describe(self, **names, symmetrize=self.symmetrize)
 
 
 def _edges(graph: Incidence, edges: Tensor) -> Tensor:

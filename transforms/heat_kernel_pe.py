@@ -13,6 +13,7 @@ from torch_geometric.transforms import BaseTransform
 from graphtf.convert import from_data
 from graphtf.solvers import heat_kernel
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe
 from graphtf.transforms._store import check_names, store_node
 
 
@@ -28,11 +29,13 @@ class AddHeatKernelPE(BaseTransform):
         times (sequence of float): `T` times, finite and not negative.
         normalization (str, optional): `"sym"`, `"rw"` (the same diagonal) or `None`.
         attr_name (str, optional): attribute that gets the node encoding `[n, T]`; `None` appends it to `data.x`.
-        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A. Without it,
+            a graph that lists no edge in both directions is taken for undirected, with every edge listed once.
 
     Raises:
         TypeError: the graph is heterogeneous, an argument has the wrong type, or `x` to append to holds integers.
-        ValueError: a time is negative or not finite, the graph is directed, or a weight is not positive.
+        ValueError: a time is negative or not finite, only some edges are listed both ways (a directed graph), or a
+            weight is not positive.
 
     Example:
         >>> import torch
@@ -71,4 +74,5 @@ class AddHeatKernelPE(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(times={self.times}, normalization={self.normalization!r})"
+        options = {"times": self.times, "normalization": self.normalization}
+        return describe(self, **options, attr_name=self.attr_name, symmetrize=self.symmetrize)

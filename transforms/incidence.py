@@ -10,6 +10,7 @@ from torch_geometric.transforms import BaseTransform
 
 from graphtf.convert import from_data
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe
 
 
 @functional_transform(unique_functional_name("add_incidence"))
@@ -21,11 +22,13 @@ class AddIncidence(BaseTransform):
     Self-loops are left out and parallel edges added up. PyG batches both by its own rules (the key holds `index`).
 
     Args:
-        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A. Without it,
+            a graph that lists no edge in both directions is taken for undirected, with every edge listed once.
 
     Raises:
         TypeError: the graph is heterogeneous.
-        ValueError: it is directed and `symmetrize` is false, or a weight is not finite and positive.
+        ValueError: only some edges are listed both ways (a directed graph) and `symmetrize` is false, or a weight
+            is not finite and positive.
 
     Example:
         >>> import torch
@@ -47,4 +50,4 @@ class AddIncidence(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(symmetrize={self.symmetrize})"
+        return describe(self, symmetrize=self.symmetrize)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch_geometric.transforms import BaseTransform
 from graphtf.nn import LinearTransformerPE, LinearTransformerPEConfig
 from graphtf.nn.inputs import read_data
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe, weights_digest
 from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
@@ -34,12 +34,14 @@ class AddLinearTransformerPE(BaseTransform):
         attr_name (str, optional): attribute that gets the node encoding; `None` appends it to `data.x`, in the dtype
             of `x`.
         edge_attr_name (str, optional): attribute that gets the encoding `[E, k]` of the columns of `edge_index`.
-        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A. Without it,
+            a graph that lists no edge in both directions is taken for undirected, with every edge listed once.
         **options: options of the configuration, for example `k=8, init="basis", start="electric"`.
 
     Raises:
         TypeError: the graph is heterogeneous, `config` is something else, or `x` to append to holds integers.
-        ValueError: an option does not exist, or the graph is directed or has a weight that is not finite and positive.
+        ValueError: an option does not exist, only some edges are listed both ways (a directed graph), or a weight is
+            not finite and positive.
 
     Example:
         >>> import torch
@@ -96,14 +98,6 @@ class AddLinearTransformerPE(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.encoder.config.to_dict().items())
-        weights = ""
-        if self._trained:
-            digest = hashlib.sha256()
-            for name, value in sorted(self.encoder.state_dict().items()):
-                digest.update(name.encode() + value.contiguous().numpy().tobytes())
-            weights = f", weights={digest.hexdigest()[:16]!r}"
-        return (
-            f"{type(self).__name__}({options}{weights}, attr_name={self.attr_name!r}, "
-            f"edge_attr_name={self.edge_attr_name!r}, symmetrize={self.symmetrize})"
-        )
+        weights = {"weights": weights_digest(self.encoder.state_dict())} if self._trained else {}
+        names = {"attr_name": self.attr_name, "edge_attr_name": self.edge_attr_name}
+        return describe(self, **self.encoder.config.to_dict(), **weights, **names, symmetrize=self.symmetrize)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -14,11 +15,14 @@ from graphtf.convert import from_data
 from graphtf.incidence import Incidence
 from graphtf.incontext.shortest_path_transformer import ShortestPathTransformer, flow_steps
 from graphtf.layout import edge_at, local_index
+from graphtf.solvers import laplacian_eigenvectors
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe, weights_digest
 from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
 CHUNK = 1 << 22  # numbers in memory at once
+LARGEST_GROWTH = 1e4  # of errors without thresholds; these stop less, but hardly more
 
 
 @functional_transform(unique_functional_name("add_path_flow_pe"))
@@ -34,7 +38,8 @@ class AddPathFlowPE(BaseTransform):
     edges would have their betweenness centrality, and nodes theirs plus 1 / n, beside their mean distance to others.
     Columns are `k` steps evenly apart. Lengths are 1 / weights; what scale they have does not matter. No signs, no
     bases; exactly permutation equivariant. Made for molecules: the cost of a graph grows as :math:`m n^2`, and the
-    steps that come with graphtf are too large for degrees above about 10.
+    steps that come with graphtf are too large for most graphs with degrees above about 10, of which a `RuntimeWarning`
+    tells beforehand.
 
     Args:
         k (int): number of steps that are looked at, at most those that the model has.
@@ -43,11 +48,13 @@ class AddPathFlowPE(BaseTransform):
         attr_name (str, optional): attribute that gets the node encoding `[n, 2 k]`; `None` appends it to `data.x`.
         edge_attr_name (str, optional): attribute that gets the encoding `[E, k]` of the columns of `edge_index` (zero
             on self-loops); `None` leaves it out.
-        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A. Without it,
+            a graph that lists no edge in both directions is taken for undirected, with every edge listed once.
 
     Raises:
         TypeError: the graph is heterogeneous, an argument has the wrong type, or `x` to append to holds integers.
-        ValueError: `k` is out of its range, or the graph is directed or has a weight that is not finite and positive.
+        ValueError: `k` is out of its range, only some edges are listed both ways (a directed graph), or a weight is
+            not finite and positive.
 
     Example:
         >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
@@ -81,7 +88,10 @@ class AddPathFlowPE(BaseTransform):
         """Return `data` (PyG has made a shallow copy) with the attributes set."""
         graph = from_data(data, symmetrize=self.symmetrize)
         steps = (torch.arange(1, self.k + 1) * len(self.coefficients)).div(self.k, rounding_mode="floor")
-        node, edge = all_pairs_flow(self.coefficients.to(graph.device), graph, steps.to(graph.device))
+        with warnings.catch_warnings():
+            if _warn_large_steps(self.coefficients, graph):
+                warnings.simplefilter("ignore", RuntimeWarning)  # that of the layers, which speaks of training
+            node, edge = all_pairs_flow(self.coefficients.to(graph.device), graph, steps.to(graph.device))
         if self.edge_attr_name is not None:
             edges = data.edge_index if data.edge_index is not None else graph.index
             at = edge_at(graph, edges)
@@ -91,10 +101,52 @@ class AddPathFlowPE(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(k={self.k}, attr_name={self.attr_name!r}, edge_attr_name={self.edge_attr_name!r}, "
-            f"symmetrize={self.symmetrize})"
-        )
+        weights = weights_digest({"coefficients": self.coefficients})
+        names = {"attr_name": self.attr_name, "edge_attr_name": self.edge_attr_name}
+        return describe(self, k=self.k, weights=weights, **names, symmetrize=self.symmetrize)
+
+
+def growth(coefficients: Tensor, eigenvalue: float) -> float:
+    r"""By how much steps without thresholds multiply an error along an eigenvector of :math:`B^\top B`, at most.
+
+    .. math:: \max_l |e_l|, \qquad e_{l+1} = (1 - \gamma_l \lambda) e_l + \mu_l (e_l - e_{l-1}), \qquad e_0 = e_{-1} = 1
+
+    Args:
+        coefficients: `[L, 3]` numbers of the steps.
+        eigenvalue: the eigenvalue, at most that of the Laplacian of the graph without weights.
+
+    Example:
+        >>> steps = torch.tensor([[0.25, 0.1, 0.0]] * 10)
+        >>> growth(steps, 4.0), growth(steps, 12.0)
+        (1.0, 1024.0)
+    """
+    last = now = largest = 1.0
+    for gamma, _, mu in coefficients.tolist():
+        last, now = now, (1 - gamma * eigenvalue) * now + mu * (now - last)
+        largest = max(largest, abs(now))
+    return largest
+
+
+def _warn_large_steps(coefficients: Tensor, graph: Incidence) -> bool:
+    """Whether the steps diverge on the graph, thresholds aside; if so, warn."""
+    if not graph.num_edges:
+        return False
+    (u, v), degree = graph.index, torch.bincount(graph.index.flatten(), minlength=graph.num_nodes)
+    if growth(coefficients, float((degree[u] + degree[v]).max())) <= LARGEST_GROWTH:  # no eigenvalue is larger
+        return False
+    plain = Incidence(graph.index, None, graph.num_nodes, graph.batch, graph.num_graphs, validate=False)
+    found = growth(coefficients, float(laplacian_eigenvectors(plain, 1, which="largest").eigenvalues.max()))
+    if found <= LARGEST_GROWTH:
+        return False
+    most = int(degree.max())
+    warnings.warn(
+        f"the graph has a node with {most} neighbors, for which the steps of this model are too large: they multiply "
+        f"errors by up to {found:.0e}, so that the encoding may be wrong. Pass model="
+        f"ShortestPathTransformer.with_decreasing_thresholds(400, max_degree={most})",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return True
 
 
 def all_pairs_flow(coefficients: Tensor, graph: Incidence, steps: Tensor) -> tuple[Tensor, Tensor]:

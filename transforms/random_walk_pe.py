@@ -13,6 +13,7 @@ from graphtf.nn.heads import contiguous, head_entries
 from graphtf.nn.inputs import read_data
 from graphtf.powers import power_entries
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe
 from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
@@ -23,18 +24,21 @@ class AddRandomWalkPE(BaseTransform):
 
     .. math:: \mathrm{node}_{u l} = (P^l)_{uu}, \qquad P = D^{-1} A, \qquad l = 1 \dots k
 
-    Equal to PyG's `AddRandomWalkPE` on graphs without weights. With `edge_weight` a step goes along an edge with a
-    probability proportional to its weight (PyG divides by the number of neighbors, so that its rows do not sum to one).
-    A node without edges gets zeros. A whole `Batch` is done in one call.
+    Equal to PyG's `AddRandomWalkPE` on graphs without weights and self-loops that list every edge in both directions;
+    where no edge is listed so, PyG's walks follow the directions, and these do not. With `edge_weight` a step goes
+    along an edge with a probability proportional to its weight (PyG divides by the number of neighbors, so that its
+    rows do not sum to one). A node without edges gets zeros. A whole `Batch` is done in one call.
 
     Args:
         walk_length (int): number of steps `k`.
         attr_name (str, optional): attribute that gets the encoding `[n, k]`; `None` appends it to `data.x`.
-        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A.
+        symmetrize (bool): accept a directed graph and use (A + A^T) / 2 in place of its adjacency matrix A. Without it,
+            a graph that lists no edge in both directions is taken for undirected, with every edge listed once.
 
     Raises:
         TypeError: the graph is heterogeneous, an argument has the wrong type, or `x` to append to holds integers.
-        ValueError: `walk_length` is not positive, the graph is directed, or a weight is not finite and positive.
+        ValueError: `walk_length` is not positive, only some edges are listed both ways (a directed graph), or a weight
+            is not finite and positive.
 
     Example:
         >>> import torch
@@ -63,4 +67,4 @@ class AddRandomWalkPE(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(walk_length={self.walk_length})"
+        return describe(self, walk_length=self.walk_length, attr_name=self.attr_name, symmetrize=self.symmetrize)

@@ -14,6 +14,7 @@ from graphtf.incidence import Incidence
 from graphtf.nn.inputs import read_data
 from graphtf.solvers import laplacian_eigenvectors
 from graphtf.transforms._register import unique_functional_name
+from graphtf.transforms._repr import describe
 from graphtf.transforms._store import check_names, store_node
 from graphtf.validate import check_positive_int
 
@@ -34,13 +35,15 @@ class AddSpectralPE(BaseTransform):
         k (int): number of non-trivial eigenvectors.
         attr_name (str, optional): attribute that gets the eigenvectors `[n, k]`; `None` appends them to `data.x`.
         is_undirected (bool, optional): for PyG's signature: `False` accepts a directed graph and uses (A + A^T) / 2.
+            With `True`, one that lists no edge in both directions is taken for undirected, every edge listed once.
         normalization (str, optional): `"sym"` (as PyG), `"rw"` or `None`.
         eigenvalues_name (str, optional): attribute that gets the eigenvalues `[n, k]`, repeated for every node of a
             graph so that PyG batches them, zero where there is no vector.
 
     Raises:
         TypeError: the graph is heterogeneous, an argument has the wrong type, or `x` to append to holds integers.
-        ValueError: `k` is not positive, the graph is directed, or a weight is not finite and positive.
+        ValueError: `k` is not positive, only some edges are listed both ways (a directed graph), or a weight is not
+            finite and positive.
 
     Example:
         >>> import torch
@@ -83,7 +86,8 @@ class AddSpectralPE(BaseTransform):
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(k={self.k}, normalization={self.normalization!r})"
+        names = ("k", "attr_name", "is_undirected", "normalization", "eigenvalues_name")
+        return describe(self, **{name: getattr(self, name) for name in names})
 
 
 def _sign(graph: Incidence, vectors: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Train a GraphGym configuration with the encodings of graphtf.
 
-python examples/graphgym/main.py --cfg examples/graphgym/csl.yaml [accelerator cpu optim.max_epoch 30 ...]
+python examples/graphgym/main.py --cfg examples/graphgym/csl.yaml [optim.max_epoch 30 ...]
 """
 
 import torch
@@ -8,6 +8,7 @@ from torch_geometric import seed_everything
 from torch_geometric.graphgym import cfg, create_model, load_cfg, parse_args, set_out_dir, set_printing, set_run_dir
 from torch_geometric.graphgym.train import GraphGymDataModule, train
 from torch_geometric.graphgym.utils.comp_budget import params_count
+from torch_geometric.graphgym.utils.device import auto_select_device
 
 import graphtf.graphgym  # noqa: F401  registers the encoders, their options and the data
 
@@ -19,6 +20,7 @@ if __name__ == "__main__":
     set_printing()
     set_run_dir(cfg.out_dir)
     seed_everything(cfg.seed)
+    auto_select_device()
     data = GraphGymDataModule()
     model = create_model()
     cfg.params = params_count(model)

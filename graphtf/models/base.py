@@ -97,7 +97,7 @@ class GraphModel(nn.Module):
 
     def forward(self, data: Any) -> Tensor:
         """Predict for every graph of a `Data` or `Batch`: `[num_graphs, out_channels]`."""
-        if data.edge_index is None:
+        if getattr(data, "edge_index", None) is None:  # nor has a HeteroData
             raise ValueError("data has no edge_index, but the layers attend along it; a graph without edges has [2, 0]")
         num_edges = data.edge_index.shape[1]
         h = self.node_embedding(data.x)
@@ -113,7 +113,10 @@ class GraphModel(nn.Module):
                 h = h + self.node_projection(_rows(node, len(h), "the encoding", "nodes").to(h.dtype))
                 if self.edge_projection is not None:
                     edge = _rows(edge, num_edges, "the encoding", "edges")
-                    e = e + map_rows(self.edge_projection, edge.to(e.dtype))
+                    # Who looks at the encoding by a hook may want derivatives by its very rows.
+                    seen = bool(self.encoding._forward_hooks)
+                    edge = edge.to(e.dtype)
+                    e = e + (self.edge_projection(edge) if seen else map_rows(self.edge_projection, edge))
         batch = data.get("batch")
         if batch is None:
             graphs, batch = 1, data.edge_index.new_zeros(len(h))
@@ -142,5 +145,6 @@ def _rows(x: Tensor | None, rows: int, name: str, what: str) -> Tensor:
 
 
 def _projection(columns: int, channels: int) -> nn.Module:
-    # Columns of an encoding differ in scale by orders of magnitude: normalise before mapping.
-    return nn.Sequential(BatchNorm(columns, affine=False), Linear(columns, channels, bias=False))
+    # Columns of an encoding differ in scale by orders of magnitude: normalise before mapping. Their means are large
+    # beside their spread and move while the encoding learns: statistics of the last few batches, not of twenty.
+    return nn.Sequential(BatchNorm(columns, momentum=0.5, affine=False), Linear(columns, channels, bias=False))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from graphtf.compiled import is_traced
 from graphtf.nn.categories import CategoricalEmbedding
 
 
@@ -17,9 +18,9 @@ class EdgeConductances(nn.Module):
     .. math::
         w_e = \mathrm{softplus}\bigl(W_2\,\mathrm{relu}(W_1 [e_{uv} + s_u + s_v + p_u \odot p_v] + b_1) + b_2\bigr)
 
-    with embeddings `e` of the edge features and `s`, `p` of the node features. Symmetric in the two ends; features of
-    an edge that is listed several times are averaged. At the start all conductances are near 1, so that the encoding is
-    that of the plain graph, different from head to head by the random :math:`W_2`.
+    but at least 1e-4, with embeddings `e` of the edge features and `s`, `p` of the node features. Symmetric in the two
+    ends; features of an edge that is listed several times are averaged. At the start all conductances are near 1, so
+    that the encoding is that of the plain graph, different from head to head by the random :math:`W_2`.
 
     Args:
         heads: number `H` of networks.
@@ -163,6 +164,8 @@ def _apply(module: nn.Module, feature: Tensor | None, name: str) -> Tensor:
                 f"{name} must have {module.in_features} floating-point column(s), but has shape "
                 f"{list(feature.shape)} and dtype {feature.dtype}"
             )
+        if feature.device.type == "cpu" and not is_traced() and not bool(torch.isfinite(feature.detach()).all()):
+            raise ValueError(f"{name} must be finite, but {int((~torch.isfinite(feature)).sum())} entries are not")
         feature = feature.to(module.weight.dtype)
     out: Tensor = module(feature)
     return out

@@ -48,7 +48,7 @@ def encode_heads(
         is no edge).
 
     Raises:
-        ValueError: the operator is normalized, or features are missing.
+        ValueError: the operator is normalized, or features are missing or do not fit.
     """
     config, parameter = module.config, module.transformer.stack[0].value.dtype
     with full_precision(graph.device.type):
@@ -143,7 +143,7 @@ def networks(
     """The operator in the dtype to compute in, and conductances `[H, m]` of the heads, `[1, m]` where none are learned.
 
     Raises:
-        ValueError: the operator is normalized, or features are missing.
+        ValueError: the operator is normalized, or features are missing or do not fit.
     """
     if graph.scale is not None:
         raise ValueError("heads normalize every network by themselves; pass the operator without normalization")
@@ -152,6 +152,8 @@ def networks(
     graph = graph if graph.dtype == dtype else graph.to(dtype)
     weight = graph.weight.unsqueeze(0)
     if module.conductances is not None:
+        if x is not None and len(x) != graph.num_nodes:
+            raise ValueError(f"x has {len(x)} row(s), but the graph has {graph.num_nodes} nodes")
         if place is None:
             place = edge_at(graph, graph.index if listed is None else listed)
         weight = weight * module.conductances(graph.index, place, x, edge_attr).to(dtype)

@@ -11,6 +11,8 @@ from torch import Tensor
 def repeat_rows(rows: Tensor, at: Tensor) -> Tensor:
     """`rows[at]`, which :func:`map_rows` takes apart again; any other use sees a plain tensor.
 
+    Then the result is no part of the graph of derivatives, unless it retains its gradient or has a hook by then.
+
     Args:
         rows: `[m, C]`.
         at: `[E]` numbers below `m`.
@@ -42,8 +44,9 @@ def map_rows(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         [4.0, 2.0, 4.0, 2.0]
     """
     rows, at, version = getattr(x, "repeats", (x, None, 0))
-    if at is None or x._version != version or x.retains_grad or len(rows) < 2 or len(at) % len(rows):
-        return module(x)  # also where somebody changed the rows in place since, or wants their gradient
+    asked = x.retains_grad or bool(x._backward_hooks)  # for the gradient of the rows
+    if at is None or x._version != version or asked or len(rows) < 2 or len(at) % len(rows):
+        return module(x)  # also where somebody changed the rows in place since
     count = torch.bincount(at, minlength=len(rows))
     if not bool((count == len(at) // len(rows)).all()):
         return module(x)

@@ -38,6 +38,9 @@ class Eigenvectors(Solution):
     counts: Tensor
 
 
+torch.serialization.add_safe_globals([Eigenvectors])
+
+
 def laplacian_eigenvectors(
     graph: Any,
     k: int,

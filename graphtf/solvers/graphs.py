@@ -61,8 +61,20 @@ def as_incidence(
         B = Incidence.from_scipy(graph)
         edges = B.index
     else:
+        _check_data(graph)
         B = Incidence.from_data(graph)
         edges = graph.edge_index.to(torch.int64) if graph.edge_index is not None else B.index
     if B.scale is not None:
         raise ValueError("the operator is normalized, but solvers take the graph itself; pass the original one")
     return B if dtype is None or B.dtype == dtype else B.to(dtype), edges
+
+
+def _check_data(graph: Any) -> None:
+    from torch_geometric.data import Data, HeteroData
+
+    if not isinstance(graph, Data | HeteroData):  # the latter is refused with a remedy where it is read
+        raise TypeError(
+            "expected a torch_geometric Data or Batch, a graphtf.Incidence, an edge_index tensor [2, E], a NetworkX "
+            f"graph or a SciPy sparse matrix, but got {type(graph).__name__}; wrap a NumPy edge_index in "
+            "torch.from_numpy, a dense adjacency matrix in scipy.sparse.csr_array"
+        )

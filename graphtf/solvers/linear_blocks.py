@@ -37,7 +37,7 @@ class GroundedBlocks:
         n, device = graph.num_nodes, graph.device
         local, _ = local_index(graph)
         count = torch.bincount(graph.batch, minlength=graph.num_graphs)
-        order = count.argsort(stable=True)
+        order = count.argsort(stable=True)[int((count == 0).sum()) :]  # graphs without nodes have no block
         chunks = _chunks(count[order].tolist())
         self.shapes = [(stop - start, width) for start, stop, width in chunks]
         blocks = torch.tensor([size for size, _ in self.shapes], dtype=torch.int64, device=device)
@@ -45,8 +45,8 @@ class GroundedBlocks:
         width = torch.repeat_interleave(widths, blocks)  # [graphs], in the order of their size
         offset = (width * width).cumsum(0) - width * width
         self.size = int((width * width).sum())
-        place = torch.empty_like(order)
-        place[order] = torch.arange(graph.num_graphs, device=device)
+        place = torch.zeros_like(count)
+        place[order] = torch.arange(len(order), device=device)
         of_node = place[graph.batch]
         self.local = local
         self.row = offset[of_node] + local * width[of_node]  # [n] where the row of a node starts in the buffer
@@ -139,7 +139,7 @@ def _chunks(sizes: list[int]) -> list[tuple[int, int, int]]:
             start = i
     if sizes:
         chunks.append((start, len(sizes), sizes[-1]))
-    return [chunk for chunk in chunks if chunk[2] > 0]
+    return chunks
 
 
 def _diagonal_places(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:

@@ -78,6 +78,9 @@ class Solution(Tensor):
             copied.grad = copy.deepcopy(self.grad, memo)
         return copied
 
+    def __format__(self, format_spec: str) -> str:
+        return format(self.item(), format_spec) if format_spec and self.dim() == 0 else super().__format__(format_spec)
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         worst = float(self.residual.max()) if self.residual.numel() else 0.0
         return (

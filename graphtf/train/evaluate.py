@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from graphtf.train.data import load_graphs, task_of
+from graphtf.train.data import available_splits, load_graphs, task_of
 from graphtf.train.regressor import MoleculeRegressor
 from graphtf.train.task import Task, metric_label
 from graphtf.validate import check_positive_int
@@ -102,7 +102,7 @@ def evaluate(
     if subset is not None:
         check_positive_int("subset", subset)
     module = load_checkpoint(checkpoint)
-    data = module.hparams["data"] if data is None else data
+    data = _trained_on(module) if data is None else data
     _check_task(module.task, task_of(data), data)
     graphs = load_graphs(data, split, module.hparams["pe"], module.hparams["pe_dim"], root, subset)
     if not graphs:
@@ -111,6 +111,21 @@ def evaluate(
         )
     score = module.task.score(predict_graphs(module, graphs), torch.cat([graph.y for graph in graphs]))
     return {module.task.metric: score, "num_graphs": len(graphs), "split": split, "data": data}
+
+
+def _trained_on(module: MoleculeRegressor) -> str:
+    data = str(module.hparams["data"])
+    try:
+        available_splits(data)
+    except ValueError:
+        if Path(data).is_dir():
+            raise
+        known, zinc = ("ZINC-12k", ", or --data zinc") if data == "zinc12k" else (repr(data), "")
+        raise ValueError(
+            f"the model was trained on the molecules of {known}, which are neither part of graphtf nor a folder here; "
+            f"name data to evaluate it on by --data DIR (data=), a directory with train/val[/test].csv[.gz]{zinc}"
+        ) from None
+    return data
 
 
 def _check_task(trained: Task, given: Task, data: str) -> None:

@@ -84,7 +84,10 @@ def _finish(figure: Any, axes: Any, path: Path, title: str, label: str = "mean a
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for line in axes.get_lines():
+        if len(line.get_xdata()) == 1:  # one epoch is a point, of which a line shows nothing
+            line.set_marker("o")
     axes.set(xlabel="epoch", ylabel=label, title=title)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

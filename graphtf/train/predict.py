@@ -40,7 +40,7 @@ def predict(
     Args:
         checkpoint: path of a checkpoint.
         molecules: SMILES, or what :func:`read_molecules` gives.
-        on_error: `"raise"` or `"skip"`, which leaves the prediction of an unreadable molecule out.
+        on_error: `"raise"` or `"skip"`, which leaves the prediction of an unreadable molecule empty (`None`).
         progress: show a bar.
 
     Returns:
@@ -71,7 +71,9 @@ def predict(
             graph = FEATURES[task.features](molecule.smiles)
         except ValueError as error:
             if on_error == "raise":
-                raise ValueError(f"{molecule.place}: {error}; on_error skip leaves such molecules out") from error
+                raise ValueError(
+                    f'{molecule.place}: {error}; on_error="skip" (--on-error skip) leaves its prediction empty'
+                ) from error
             reasons.append(str(error))
         else:
             graphs.append(graph if transform is None else transform(graph))
