@@ -150,7 +150,7 @@ def _column(name: str, header: list[str], option: str, column: str) -> int:
     if count != 1:
         found = ", ".join(map(repr, header))
         problem = "is missing" if count == 0 else f"occurs {count} times"
-        hint = " (None: no targets), in the options of graphtf by DIR:COLUMN" if option == "target_column" else ""
+        hint = " (None: no targets), on the command line by DIR:COLUMN" if option == "target_column" else ""
         raise ValueError(
             f"{name}: the column {column!r} {problem}; the columns are {found}; name one by {option}{hint}"
         )
