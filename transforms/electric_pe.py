@@ -29,7 +29,8 @@ class AddElectricPE(BaseTransform):
 
     The diagonal of the pseudo-inverse is small in the middle of a graph. The effective resistance `R` is the commute
     time of a random walk over twice the total weight; the leverage `w R` is 1 exactly on bridges, and
-    :math:`(k - 1) / k` on a ring of k equal edges. No signs, no bases; exactly permutation equivariant.
+    :math:`(k - 1) / k` on a ring of k equal edges. No signs, no bases; exactly permutation equivariant. The diagonal is
+    that of a dense inverse of every component: `n^2` numbers and a time that grows as `n^3`, seconds for 5,000 nodes.
 
     Args:
         attr_name (str, optional): attribute that gets the node encoding `[n, 1]`; `None` appends it to `data.x`.
