@@ -89,7 +89,7 @@ class AdaptiveSolver:
         sizes = torch.bincount(graph.batch, minlength=graph.num_graphs)
         large = sizes >= COMPILED_NODES
         if self.method == "auto":
-            kinds = ["dense", "jacobi", "auto"]
+            kinds = ["dense", "medium", "auto"]
             kind = (sizes > DENSE_NODES).long() + large
         elif self.method == "preconditioned":
             kinds = ["jacobi", "factor" if graph.device.type == "cpu" else "jacobi"]
@@ -105,8 +105,8 @@ class AdaptiveSolver:
             first = int((group == number).nonzero()[0])
             part, nodes = (graph, None) if len(groups) == 1 else selected(graph, group == number)
             name = kinds[int(kind[first])]
-            medium = self.method == "auto" and name == "jacobi"
-            parts.append(_Part(nodes, MediumSystem(part) if medium else LinearSystem(part, name, self.seed)))
+            system = MediumSystem(part) if name == "medium" else LinearSystem(part, name, self.seed)
+            parts.append(_Part(nodes, system))
         return parts
 
 
